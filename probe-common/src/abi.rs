@@ -1,0 +1,33 @@
+//! The one macro that every shared struct goes through.
+
+/// Declares structs that cross the kernel border: `repr(C)`, `Copy`, no padding (asserted at compile
+/// time by adding up the sizes of the fields), and `aya::Pod` on the user side.
+#[macro_export]
+macro_rules! shared {
+    ($(
+        $(#[$meta:meta])*
+        pub struct $name:ident { $( $(#[$fmeta:meta])* pub $field:ident : $ty:ty, )* }
+    )*) => {$(
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name { $( $(#[$fmeta])* pub $field: $ty, )* }
+
+        const _: () = assert!(
+            core::mem::size_of::<$name>() == 0 $( + core::mem::size_of::<$ty>() )*,
+            concat!(stringify!($name), " has padding"),
+        );
+
+        impl $name {
+            /// All bytes zero.
+            pub const ZERO: Self = {
+                // SAFETY: the struct holds integers and arrays of them only, for which all-zero is valid.
+                unsafe { core::mem::zeroed() }
+            };
+        }
+
+        #[cfg(feature = "user")]
+        // SAFETY: `repr(C)`, no padding, every bit pattern is valid.
+        unsafe impl aya::Pod for $name {}
+    )*};
+}

@@ -1,0 +1,119 @@
+//! What user space tells the kernel side before it loads: offsets of the running kernel and the filter.
+//!
+//! It is one read-only global, `CONFIG`, so the verifier sees constants and removes what is switched off.
+
+use crate::shared;
+
+/// Offset of something that the running kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+/// System call numbers that [`Config::ops`] covers.
+pub const MAX_NR: usize = 512;
+
+/// How the kernel waits in a system call that is not accounted (value of [`Config::ops`] with
+/// [`WAIT_CLASS`] set).
+pub const WAIT_CLASS: u8 = 0x80;
+
+shared! {
+    /// Byte offsets of structure fields, from the running kernel's BTF; [`ABSENT`] when it has none.
+    pub struct Offsets {
+        /// task_struct.files
+        pub task_files: u32,
+        /// task_struct.start_boottime
+        pub task_start: u32,
+        /// task_struct.stack
+        pub task_stack: u32,
+        /// files_struct.fdt
+        pub files_fdt: u32,
+        /// fdtable.max_fds
+        pub fdt_max_fds: u32,
+        /// fdtable.fd
+        pub fdt_fd: u32,
+        /// file.private_data
+        pub file_private: u32,
+        /// file.f_inode
+        pub file_inode: u32,
+        /// inode.i_mode
+        pub inode_mode: u32,
+        /// inode.i_ino
+        pub inode_ino: u32,
+        /// socket.sk
+        pub socket_sk: u32,
+        /// sock.sk_protocol
+        pub sk_protocol: u32,
+        /// Bytes of sock.sk_protocol (1 or 2).
+        pub sk_protocol_size: u32,
+        /// sock_common.skc_family
+        pub skc_family: u32,
+        /// sock_common.skc_state
+        pub skc_state: u32,
+        /// sock_common.skc_daddr
+        pub skc_daddr: u32,
+        /// sock_common.skc_rcv_saddr
+        pub skc_rcv_saddr: u32,
+        /// sock_common.skc_dport
+        pub skc_dport: u32,
+        /// sock_common.skc_num
+        pub skc_num: u32,
+        /// sock_common.skc_v6_daddr
+        pub skc_v6_daddr: u32,
+        /// sock_common.skc_v6_rcv_saddr
+        pub skc_v6_rcv_saddr: u32,
+        /// unix_sock.peer
+        pub unix_peer: u32,
+        /// unix_sock.addr
+        pub unix_addr: u32,
+        /// unix_address.len
+        pub unix_addr_len: u32,
+        /// unix_address.name
+        pub unix_addr_name: u32,
+        /// From the base of a kernel stack to the saved `orig_ax` of user space.
+        pub stack_orig_ax: u32,
+    }
+
+    /// Byte offsets of tracepoint fields, from the running kernel's `format` files.
+    pub struct Fields {
+        /// sched_switch: prev_pid, prev_state, next_pid
+        pub switch_prev_pid: u32,
+        /// See `switch_prev_pid`.
+        pub switch_prev_state: u32,
+        /// See `switch_prev_pid`.
+        pub switch_next_pid: u32,
+        /// sched_wakeup: pid
+        pub wakeup_pid: u32,
+        /// sched_process_fork: parent_pid, child_pid
+        pub fork_parent_pid: u32,
+        /// See `fork_parent_pid`.
+        pub fork_child_pid: u32,
+        /// inet_sock_set_state: skaddr, oldstate, newstate, protocol
+        pub state_skaddr: u32,
+        /// See `state_skaddr`.
+        pub state_old: u32,
+        /// See `state_skaddr`.
+        pub state_new: u32,
+        /// See `state_skaddr`.
+        pub state_sport: u32,
+    }
+
+    /// The read-only global `CONFIG`.
+    pub struct Config {
+        /// Structure fields.
+        pub offsets: Offsets,
+        /// Tracepoint fields.
+        pub fields: Fields,
+        /// 1: follow every thread that makes an accounted call. 0: only those in `TASKS`, and what they fork.
+        pub follow_all: u32,
+        /// 1: the kernel side logs its own diagnostics (`-v`).
+        pub log: u32,
+        /// 1: descriptors lead to peers (all the offsets for it are known).
+        pub peers: u32,
+        /// 1: FastCGI parameters may be read.
+        pub fastcgi: u32,
+        /// The tool's own process id: never followed, so that it does not measure itself.
+        pub own_tgid: u32,
+        /// 1: the system call a thread blocks in can be read from its stack.
+        pub blocked_nr: u32,
+        /// By system call number: the operation's number (see [`crate::op`]), or [`WAIT_CLASS`] plus the
+        /// [`crate::part`] that blocking in it is charged to, or 0.
+        pub ops: [u8; MAX_NR],
+    }
+}

@@ -1,0 +1,27 @@
+//! Everything that can be lost in the kernel, each with a counter of its own.
+
+/// Slots of the map `LOSSES` (array of u64, added up atomically in the kernel).
+pub mod slot {
+    /// The thread table was full: a thread was not followed.
+    pub const TASKS_FULL: u32 = 0;
+    /// The table of (thread, operation, peer) was full: calls were not added up.
+    pub const STATS_FULL: u32 = 1;
+    /// The peer table was full: waits were charged to "other peers".
+    pub const PEERS_FULL: u32 = 2;
+    /// The ring was full: finished requests or exits were not delivered.
+    pub const RING_FULL: u32 = 3;
+    /// A request met more peers than its table holds: the rest was charged to "other peers".
+    pub const REQUEST_PEERS_FULL: u32 = 4;
+    /// The table of connections being opened was full: a connect has no time-to-established.
+    pub const CONNECTING_FULL: u32 = 5;
+    /// The table of epoll registrations was full: waits were charged to "unknown".
+    pub const EPOLL_FULL: u32 = 6;
+    /// Reading a call's arguments or a kernel structure failed: the peer is unknown.
+    pub const READ_FAILED: u32 = 7;
+    /// The counting table was full: calls were not counted.
+    pub const COUNTS_FULL: u32 = 8;
+    /// More descriptors were polled at once than are looked at: the one that woke was not found.
+    pub const POLL_SET_TOO_LARGE: u32 = 9;
+    /// Number of slots.
+    pub const COUNT: u32 = 10;
+}

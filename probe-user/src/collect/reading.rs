@@ -1,0 +1,60 @@
+//! What one look at the kernel side yields: the seam between the live half and the pure half.
+
+use std::collections::HashMap;
+
+use probe_common::{
+    count::CountKey,
+    loss,
+    peer::PeerKey,
+    request::{Exit, Request},
+    stat::{Stat, StatKey},
+    task::Task,
+};
+
+/// One look at the kernel side. Sums (`stats`, `tasks`, `losses`) are totals since attach; `requests`
+/// and `exits` are what came since the last reading.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// When it was taken, CLOCK_MONOTONIC ns.
+    pub at_ns: u64,
+    /// Requests finished since the last reading.
+    pub requests: Vec<Request>,
+    /// Threads that ended since the last reading.
+    pub exits: Vec<Exit>,
+    /// Every followed thread, with its open request; empty when the reader asked for the ring only.
+    pub tasks: Vec<Task>,
+    /// Calls by thread, operation and peer; empty when the reader asked for the ring only.
+    pub stats: Vec<(StatKey, Stat)>,
+    /// Addresses behind the peer ids seen so far.
+    pub peers: HashMap<u64, PeerKey>,
+    /// What is known from /proc of the processes in `tasks`, `stats` and `requests`.
+    pub processes: Vec<Process>,
+    /// Lost so far, by [`loss::slot`].
+    pub losses: [u64; loss::slot::COUNT as usize],
+}
+
+/// A process as /proc shows it (or showed it, before it ended).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Start in ticks of 10 ms since boot: with `pid`, its identity.
+    pub start_ticks: u32,
+    /// Parent.
+    pub ppid: u32,
+    /// Process name (comm), any bytes.
+    pub comm: Vec<u8>,
+    /// The PHP-FPM pool in its title (`php-fpm: pool www`), if it is a worker of one.
+    pub pool: Option<Vec<u8>>,
+    /// It ended while it was watched.
+    pub ended: bool,
+}
+
+/// One row of the lean counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Count {
+    /// Process name, call, result.
+    pub key: CountKey,
+    /// Calls.
+    pub count: u64,
+}
