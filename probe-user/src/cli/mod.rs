@@ -1,1 +1,200 @@
 //! The command line: what can be asked for, in one definition that help, completions and man page share.
+
+mod duration;
+mod generate;
+mod help;
+mod usage;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+pub use generate::{completions, man};
+pub use usage::{Stop, parse};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "stallscope",
+    version,
+    about = "Finds what the processes of a sick Linux node wait for",
+    long_about = help::ABOUT,
+    after_help = help::EXAMPLES,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do; help when nothing is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Colour in text output: auto = on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb.
+    Auto,
+    /// Always, even into a pipe.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch for a while, then say what the requests wait for and what to do about it
+    #[command(after_help = help::DIAGNOSE)]
+    Diagnose(Diagnose),
+
+    /// Count system calls by process, with their errors: what a bpftrace one-liner would tell
+    #[command(after_help = help::COUNT)]
+    Count(Count),
+
+    /// Show what each worker does right now and where its time went, refreshed
+    #[command(after_help = help::WORKERS)]
+    Workers(Workers),
+
+    /// Show what works on this machine, what does not, and why
+    #[command(after_help = help::DOCTOR)]
+    Doctor(Doctor),
+
+    /// Explain a rule: what it sees, why it matters, how to confirm it, what to try
+    #[command(after_help = help::EXPLAIN)]
+    Explain {
+        /// The rule's id (W01) or name (blocking-upstream)
+        rule: String,
+    },
+
+    /// List the rules
+    #[command(after_help = help::RULES)]
+    Rules {
+        /// One JSON document instead of text
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Print a completion script for a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Print the manual page (roff)
+    #[command(after_help = help::MAN)]
+    Man,
+}
+
+/// Which processes to watch. Several selectors add up; none means all.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Targets (several add up; none = all processes)")]
+pub struct Targets {
+    /// Watch this process and what it forks (repeatable)
+    #[arg(long = "pid", value_name = "PID", value_parser = value_parser!(u32).range(1..=4_194_304))]
+    pub pids: Vec<u32>,
+
+    /// Watch the processes of exactly this name, as in /proc/PID/comm (repeatable)
+    #[arg(long = "comm", value_name = "NAME", value_parser = usage::not_empty())]
+    pub comms: Vec<OsString>,
+
+    /// Watch this PHP-FPM pool: its workers, and those forked later (repeatable)
+    #[arg(long = "pool", value_name = "NAME", value_parser = usage::not_empty())]
+    pub pools: Vec<OsString>,
+
+    /// Watch the processes in this cgroup and below it, such as system.slice/php8.2-fpm.service (repeatable)
+    #[arg(long = "cgroup", value_name = "PATH")]
+    pub cgroups: Vec<PathBuf>,
+}
+
+/// What concerns the kernel side, for every command that attaches.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Kernel {
+    /// Show the kernel side's own log on stderr
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+}
+
+/// `diagnose`.
+#[derive(Args, Debug)]
+pub struct Diagnose {
+    /// How long to watch, up to 24h: 500ms, 10s, 2m, 1h
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "30s", value_parser = duration::watch, allow_hyphen_values = true)]
+    pub duration: Duration,
+    /// One JSON document on stdout instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Do not read script names and URIs out of FastCGI requests
+    #[arg(long)]
+    pub no_fastcgi: bool,
+    /// Kernel side.
+    #[command(flatten)]
+    pub kernel: Kernel,
+    /// Targets.
+    #[command(flatten)]
+    pub targets: Targets,
+}
+
+/// `count`.
+#[derive(Args, Debug)]
+pub struct Count {
+    /// System calls by name, such as connect poll
+    #[arg(value_name = "SYSCALL", required = true, num_args = 1..)]
+    pub syscalls: Vec<String>,
+    /// How long to count, up to 24h: 500ms, 10s, 2m, 1h
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "5s", value_parser = duration::watch, allow_hyphen_values = true)]
+    pub duration: Duration,
+    /// Also time each call: median and p99 (costs about twice as much)
+    #[arg(short = 'w', long)]
+    pub wait: bool,
+    /// One JSON document on stdout instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Kernel side.
+    #[command(flatten)]
+    pub kernel: Kernel,
+    /// Targets.
+    #[command(flatten)]
+    pub targets: Targets,
+}
+
+/// `workers`.
+#[derive(Args, Debug)]
+pub struct Workers {
+    /// How often to refresh, 100ms to 1h
+    #[arg(short = 'i', long, value_name = "TIME", default_value = "1s", value_parser = duration::interval, allow_hyphen_values = true)]
+    pub interval: Duration,
+    /// Stop after this long, up to 24h [default: until Ctrl-C]
+    #[arg(short = 'd', long, value_name = "TIME", value_parser = duration::watch, allow_hyphen_values = true)]
+    pub duration: Option<Duration>,
+    /// Stop after this many refreshes
+    #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// One JSON object a line for each refresh instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Do not read script names and URIs out of FastCGI requests
+    #[arg(long)]
+    pub no_fastcgi: bool,
+    /// Kernel side.
+    #[command(flatten)]
+    pub kernel: Kernel,
+    /// Targets.
+    #[command(flatten)]
+    pub targets: Targets,
+}
+
+/// `doctor`.
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// One JSON document on stdout instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Kernel side.
+    #[command(flatten)]
+    pub kernel: Kernel,
+}

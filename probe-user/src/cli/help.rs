@@ -1,0 +1,94 @@
+//! What `--help` says beyond the options: a paragraph about the tool, and examples for every command.
+
+/// `stallscope --help`, first paragraph.
+pub const ABOUT: &str = "\
+Finds what the processes of a sick Linux node wait for: which peer, disk, lock or CPU, how long, and in \
+how many calls. It watches with eBPF for a while, changes nothing on the machine, leaves nothing behind, \
+and prints a ranked diagnosis with the numbers and the remedies.";
+
+/// `stallscope --help`, last part.
+pub const EXAMPLES: &str = "\
+Start here:
+  sudo stallscope diagnose                      everything on this node, 30 s
+  sudo stallscope diagnose --pool www           one PHP-FPM pool
+  sudo stallscope workers --pool www            what each worker does right now
+  sudo stallscope count connect poll            who calls what, how often
+  sudo stallscope doctor                        does it work here, and if not, why
+
+`stallscope COMMAND --help` has more. Exit code: 0 nothing wrong found, 1 something found (diagnose),
+2 could not do its job.";
+
+/// `diagnose --help`.
+pub const DIAGNOSE: &str = "\
+Examples:
+  sudo stallscope diagnose                              all processes, 30 s
+  sudo stallscope diagnose --pool www --duration 10s    PHP-FPM pool www
+  sudo stallscope diagnose --pid 4711 --pid 4712        two processes and what they fork
+  sudo stallscope diagnose --comm gunicorn              every process of that name
+  sudo stallscope diagnose --cgroup system.slice/php8.2-fpm.service
+  sudo stallscope diagnose --json > report.json         for the postmortem (progress stays on stderr)
+
+Ctrl-C or SIGTERM ends the run early with a full report of what was seen; a second Ctrl-C stops at once.
+Exit code: 0 nothing at warning or above, 1 something is, 2 it could not do its job. A reader that goes
+away (`| head`) does not change the exit code.";
+
+/// `count --help`.
+pub const COUNT: &str = "\
+Examples:
+  sudo stallscope count connect poll --duration 5s      who connects and polls, how often, which errors
+  sudo stallscope count connect poll --wait             and how long each call took (p50, p99)
+  sudo stallscope count fsync fdatasync --comm mysqld   any system call, one process name
+  sudo stallscope count futex --pid 4711 --json
+
+Names are the kernel's: newstat for stat(), newfstatat, sendfile64, ... A wrong one is answered with the
+nearest. Ctrl-C ends early with what was counted.
+Exit code: 0 counted (also when nothing happened), 2 it could not do its job.";
+
+/// `workers --help`.
+pub const WORKERS: &str = "\
+Examples:
+  sudo stallscope workers --pool www                    refreshed every second, Ctrl-C to end
+  sudo stallscope workers --pool www --interval 250ms
+  sudo stallscope workers --count 1                     one table, then end
+  sudo stallscope workers --json --duration 1m          one JSON object a line
+  sudo stallscope workers | grep -v idle                piped: one plain block per interval
+
+Exit code: 0, or 2 when it could not do its job.";
+
+/// `doctor --help`.
+pub const DOCTOR: &str = "\
+Examples:
+  sudo stallscope doctor              attach everything for 1 s and say what was seen
+  stallscope doctor                   without root: says what is missing
+  sudo stallscope doctor --json
+
+Exit code: 0 the essential probes work here, 2 they do not.";
+
+/// `explain --help`.
+pub const EXPLAIN: &str = "\
+Examples:
+  stallscope explain W01
+  stallscope explain blocking-upstream
+
+Needs no root. `stallscope rules` lists what there is. Exit code: 0, or 2 for an unknown rule.";
+
+/// `rules --help`.
+pub const RULES: &str = "\
+Examples:
+  stallscope rules
+  stallscope rules --json
+
+Needs no root.";
+
+/// `completions --help`.
+pub const COMPLETIONS: &str = "\
+Examples:
+  stallscope completions bash > /etc/bash_completion.d/stallscope
+  stallscope completions zsh > \"${fpath[1]}/_stallscope\"
+  stallscope completions fish > ~/.config/fish/completions/stallscope.fish";
+
+/// `man --help`.
+pub const MAN: &str = "\
+Examples:
+  stallscope man > stallscope.1 && man ./stallscope.1
+  stallscope man > /usr/local/share/man/man1/stallscope.1";
