@@ -1,43 +1,44 @@
-//! The observation window: what the rules judge and the outputs show.
+//! The observation window: what the rules judge and the outputs show. Plain data; sums are exact, and
+//! what a bounded list has no place for is added up in its "other" row, never dropped.
 
 use probe_common::part;
 
+use super::{Durations, Peer};
 use crate::{attach::ProbeStatus, collect::Process};
 
-/// Durations as a histogram that merges exactly.
+/// Durations as an HDR histogram, ns: 2 significant digits from 1.024 µs up, at most 25
+/// KB.
 pub type Histogram = hdrhistogram::Histogram<u64>;
 
-/// The other end of a wait, resolved and ready to be shown (any bytes; outputs escape).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Peer {
-    /// An address we connected to: `203.0.113.5:443`, with the transport (`tcp`, `udp`).
-    Inet {
-        /// Transport: `tcp`, `udp` or the protocol's number.
-        transport: String,
-        /// Address of the other side.
-        address: std::net::IpAddr,
-        /// Its port.
-        port: u16,
-    },
-    /// A Unix socket that we connected to; empty for an unnamed one, `@name` for an abstract one.
-    Unix {
-        /// Path.
-        path: Vec<u8>,
-    },
-    /// Someone who connected to us.
-    Inbound {
-        /// Our side: `tcp :80` or a Unix path, in words.
-        on: Vec<u8>,
-        /// Address of the other side, where it has one.
-        address: Option<std::net::IpAddr>,
-    },
-    /// A listening socket.
-    Listener {
-        /// Our side, in words.
-        on: Vec<u8>,
-    },
-    /// Something that has no address: see [`probe_common::peer::special`].
-    Special(u64),
+/// Time by part, ns; see [`part`].
+pub type Parts = [u64; part::COUNT];
+
+/// Groups told apart; further processes form one group "other processes".
+pub const MAX_GROUPS: usize = 32;
+/// Peers told apart in a group; those waited for least are added up in "other peers".
+pub const MAX_PEERS: usize = 48;
+/// Slowest requests kept of a group.
+pub const MAX_SLOWEST: usize = 5;
+/// Rows of [`Window::calls`] that name a process; further rows are added up by group.
+pub const MAX_CALLS: usize = 2048;
+/// Rows of [`Window::processes`].
+pub const MAX_PROCESSES: usize = 4096;
+
+/// An empty [`Histogram`].
+pub fn new_histogram() -> Histogram {
+    // The bounds are constants and valid. It grows with what it holds.
+    let mut histogram = Histogram::new_with_bounds(1 << 10, 1 << 12, 2)
+        .unwrap_or_else(|_| unreachable!("1024 to 4096 with 2 digits is a valid histogram"));
+    histogram.auto(true);
+    histogram
+}
+
+/// Records `count` durations of `ns`.
+pub(super) fn record_n(histogram: &mut Histogram, ns: u64, count: u64) {
+    // It grows as needed; where even that fails (a 16-bit usize), the longest it can hold is recorded.
+    if histogram.record_n(ns, count).is_err() {
+        histogram.saturating_record_n(ns, count);
+    }
 }
 
 /// All about one stretch of time.
@@ -53,15 +54,17 @@ pub struct Window {
     pub duration_ns: u64,
     /// What was watched, in words: `pool www`, `pid 4711`, `all processes`.
     pub target: String,
-    /// Groups of processes: a PHP-FPM pool, or all processes of one name.
+    /// Groups of processes, the one with most request time first.
     pub groups: Vec<Group>,
-    /// Calls by process, operation and peer.
+    /// Calls by process, operation and peer, most time first.
     pub calls: Vec<Calls>,
-    /// The processes followed.
+    /// The processes followed, by pid.
     pub processes: Vec<ProcessTime>,
+    /// Processes followed that [`Window::processes`] has no place for.
+    pub processes_left_out: u64,
     /// Per-probe coverage.
     pub probes: Vec<ProbeStatus>,
-    /// Lost, by [`probe_common::loss::slot`].
+    /// Lost in the window, by [`probe_common::loss::slot`].
     pub losses: Vec<u64>,
     /// What watching cost.
     pub cost: Cost,
@@ -87,8 +90,10 @@ pub struct Cost {
 pub struct ProcessTime {
     /// Who.
     pub process: Process,
+    /// Its group's name, any bytes.
+    pub group: Vec<u8>,
     /// Wall time of its threads in the window by part, ns.
-    pub parts: [u64; part::COUNT],
+    pub parts: Parts,
     /// Threads followed.
     pub threads: u32,
     /// It is an event loop: its requests cannot be told apart.
@@ -96,42 +101,81 @@ pub struct ProcessTime {
     /// Requests finished in the window.
     pub requests: u64,
     /// What it is doing at the window's end, if it is in a request.
-    pub current: Option<RequestSummary>,
-    /// What it waits for at the window's end.
-    pub waits_for: Option<Peer>,
+    pub current: Option<Box<RequestSummary>>,
+    /// What it waits for at the window's end, if it is blocked.
+    pub waits_for: Option<WaitsFor>,
+}
+
+/// What a thread is blocked on at the window's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitsFor {
+    /// The part that the wait is charged to so far, see [`part`].
+    pub part: usize,
+    /// The peer, where one is known or assumed.
+    pub peer: Option<Peer>,
+    /// How long already, ns.
+    pub for_ns: u64,
 }
 
 /// Processes that serve the same requests.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// `pool www`, or the process name.
-    pub name: String,
+    /// A PHP-FPM pool's name, or the process name; any bytes.
+    pub name: Vec<u8>,
     /// True for a PHP-FPM pool.
     pub php_fpm: bool,
-    /// Processes seen.
+    /// Processes followed at the end of the window, or until they ended in it.
     pub workers: u32,
+    /// Of those: event loops, whose requests overlap and cannot be told apart. Their time is in
+    /// `worker_parts`, but they have no requests.
+    pub event_driven: u32,
+    /// The pid of one of its workers, the one with most request time: for commands to try by hand.
+    pub example_pid: u32,
+    /// Wall time of its workers in the window by part, ns.
+    pub worker_parts: Parts,
     /// Finished requests whose start was seen.
     pub requests: u64,
     /// Of those: FastCGI ones.
     pub fastcgi_requests: u64,
-    /// Requests still open at the end, or begun before the window.
+    /// Requests still open at the end, begun before watching began, or cut off by the worker's end.
     pub incomplete: u64,
+    /// Connections that closed without a byte of request (health probes): no requests.
+    pub empty_connections: u64,
+    /// Requests whose worker forked while they were open: left out, as the child may have served them.
+    pub forked_requests: u64,
     /// Wall time of finished requests, ns.
     pub wall: Histogram,
     /// Sum of the wall time of finished requests, ns.
     pub wall_ns: u64,
     /// The same by part; sums to `wall_ns`.
-    pub parts: [u64; part::COUNT],
+    pub parts: Parts,
     /// Wall time inside incomplete requests within the window by part, ns.
-    pub incomplete_parts: [u64; part::COUNT],
+    pub incomplete_parts: Parts,
     /// Calls of connect() in finished requests.
     pub connects: u64,
     /// Calls of poll and its kin in finished requests.
     pub polls: u64,
     /// By peer, most waited-for first.
     pub peers: Vec<PeerTime>,
-    /// The slowest requests, slowest first.
+    /// The slowest requests, slowest first: finished ones and those still open.
     pub slowest: Vec<RequestSummary>,
+}
+
+impl Group {
+    /// Wall time of all requests within the window, finished or not, ns.
+    pub fn all_wall_ns(&self) -> u64 {
+        self.wall_ns + self.incomplete_parts.iter().sum::<u64>()
+    }
+
+    /// The same by part.
+    pub fn all_parts(&self) -> Parts {
+        std::array::from_fn(|i| self.parts[i] + self.incomplete_parts[i])
+    }
+
+    /// Requests, finished or not.
+    pub fn all_requests(&self) -> u64 {
+        self.requests + self.incomplete
+    }
 }
 
 /// What the requests of a group did with one peer.
@@ -139,18 +183,49 @@ pub struct Group {
 pub struct PeerTime {
     /// Who.
     pub peer: Peer,
+    /// In finished requests.
+    pub done: Use,
+    /// In incomplete requests; time is counted within the window only.
+    pub open: Use,
+    /// Of `open.wait_ns`: waits that had not ended when the window did. Their length is a fact, that it
+    /// is this peer is inferred from the request's exchanges so far.
+    pub assumed_ns: u64,
+    /// Time blocked on it by finished request, ns.
+    pub wait_per_request: Durations,
+    /// Duration of one exchange (send to the last byte of the answer), ns, in requests or not.
+    pub exchange: Durations,
+}
+
+impl PeerTime {
+    /// Time blocked on it in all requests within the window, ns.
+    pub fn wait_ns(&self) -> u64 {
+        self.done.wait_ns + self.open.wait_ns
+    }
+
+    /// Requests that used it, finished or not.
+    pub fn requests(&self) -> u64 {
+        self.done.requests + self.open.requests
+    }
+
+    /// Longest single wait, ns.
+    pub fn longest_ns(&self) -> u64 {
+        self.done.longest_ns.max(self.open.longest_ns)
+    }
+}
+
+/// Sums over some requests' dealings with one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
     /// Requests that used it.
     pub requests: u64,
-    /// Time blocked on it in finished requests, ns.
+    /// Of those: requests that waited for it for the larger part of their wall time.
+    pub mostly: u64,
+    /// Time blocked on it, ns.
     pub wait_ns: u64,
-    /// Time blocked on it inside incomplete requests within the window, ns.
-    pub incomplete_wait_ns: u64,
-    /// Time blocked on it by request, ns.
-    pub wait_per_request: Histogram,
-    /// Duration of one exchange (send to the last byte of the answer), ns.
-    pub exchange: Histogram,
     /// Longest single wait, ns.
     pub longest_ns: u64,
+    /// Sum over the requests of each one's longest wait, ns.
+    pub longest_sum_ns: u64,
     /// Waits that blocked.
     pub waits: u64,
     /// Calls of connect().
@@ -159,6 +234,21 @@ pub struct PeerTime {
     pub exchanges: u64,
     /// Connects made while an earlier one of the request was unanswered.
     pub overlapped: u64,
+}
+
+impl Use {
+    /// Adds the sums of `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.mostly += other.mostly;
+        self.wait_ns += other.wait_ns;
+        self.longest_ns = self.longest_ns.max(other.longest_ns);
+        self.longest_sum_ns += other.longest_sum_ns;
+        self.waits += other.waits;
+        self.connects += other.connects;
+        self.exchanges += other.exchanges;
+        self.overlapped += other.overlapped;
+    }
 }
 
 /// One request.
@@ -174,26 +264,54 @@ pub struct RequestSummary {
     pub unfinished: bool,
     /// Its start was not seen.
     pub partial: bool,
-    /// Wall time by part, ns.
-    pub parts: [u64; part::COUNT],
+    /// Wall time by part, ns: all of it, also before the window.
+    pub parts: Parts,
     /// Script file (FastCGI SCRIPT_FILENAME), any bytes.
     pub script: Vec<u8>,
     /// URI (FastCGI REQUEST_URI), any bytes.
     pub uri: Vec<u8>,
     /// Calls of connect().
     pub connects: u32,
-    /// Peers: who, time blocked on it (ns), connects, exchanges.
-    pub peers: Vec<(Peer, u64, u32, u32)>,
-    /// Waits of at least 0.1 ms: begin (ns after the request's start), length (ns), part, peer.
-    pub spans: Vec<(u64, u64, usize, Option<Peer>)>,
+    /// Peers, most waited-for first.
+    pub peers: Vec<RequestPeer>,
+    /// Waits of at least 0.1 ms, in order of time.
+    pub spans: Vec<RequestSpan>,
+    /// Such waits that found no place in `spans`.
+    pub spans_lost: u32,
+}
+
+/// What one request did with one peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestPeer {
+    /// Who.
+    pub peer: Peer,
+    /// Time blocked on it, ns.
+    pub wait_ns: u64,
+    /// Calls of connect().
+    pub connects: u32,
+    /// Send -> receive rounds.
+    pub exchanges: u32,
+}
+
+/// One wait of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestSpan {
+    /// Begin, ns after the request's start (whole µs).
+    pub start_ns: u64,
+    /// Length, ns (whole µs).
+    pub length_ns: u64,
+    /// What it is charged to, see [`part`].
+    pub part: usize,
+    /// Who, when it is a peer's.
+    pub peer: Option<Peer>,
 }
 
 /// Calls by process, operation and peer.
 #[derive(Clone, Debug)]
 pub struct Calls {
-    /// Process id.
-    pub pid: u32,
-    /// Process name, any bytes.
+    /// Process id; `None` for the processes of a group that found no row of their own.
+    pub pid: Option<u32>,
+    /// Process name, or the group's, any bytes.
     pub comm: Vec<u8>,
     /// Operation: a system call's name, `established` or `exchange`.
     pub op: &'static str,
@@ -207,8 +325,8 @@ pub struct Calls {
     pub blocked_ns: u64,
     /// Longest, ns (since attach).
     pub max_ns: u64,
-    /// Errors: errno and calls.
+    /// Errors: errno and calls; errno 0 stands for "other errors".
     pub errors: Vec<(u32, u64)>,
     /// Durations.
-    pub durations: Histogram,
+    pub durations: Durations,
 }

@@ -1,0 +1,161 @@
+//! What a loss means for the findings, in words.
+
+use probe_common::loss::slot;
+
+use super::Level;
+use crate::aggregate::Window;
+
+/// Something that was lost in the window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Its name in JSON.
+    pub id: &'static str,
+    /// What was lost.
+    pub what: &'static str,
+    /// What it means for the findings.
+    pub means: &'static str,
+    /// How often.
+    pub count: u64,
+    /// The highest confidence that a finding about requests can have beside it.
+    pub at_most: Level,
+}
+
+/// (slot, id, what, what it means, the highest confidence left).
+const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
+    (
+        slot::TASKS_FULL,
+        "tasks_full",
+        "threads not followed: the thread table was full",
+        "their requests and waits are missing; name fewer processes",
+        Level::Medium,
+    ),
+    (
+        slot::STATS_FULL,
+        "stats_full",
+        "calls not added up: the table of calls was full",
+        "counts by operation and peer are too low; requests are not affected",
+        Level::High,
+    ),
+    (
+        slot::PEERS_FULL,
+        "peers_full",
+        "peers not told apart: the peer table was full",
+        "their waits stand under \"other peers\"",
+        Level::Medium,
+    ),
+    (
+        slot::RING_FULL,
+        "ring_full",
+        "finished requests or exits not delivered: the ring was full",
+        "request counts are too low; averages rest on the requests that arrived",
+        Level::Medium,
+    ),
+    (
+        slot::REQUEST_PEERS_FULL,
+        "request_peers_full",
+        "waits in requests that met more peers than are told apart",
+        "they stand under \"other peers\"",
+        Level::High,
+    ),
+    (
+        slot::CONNECTING_FULL,
+        "connecting_full",
+        "connects without a time to established: their table was full",
+        "times to established are missing; waits are not affected",
+        Level::High,
+    ),
+    (
+        slot::EPOLL_FULL,
+        "epoll_full",
+        "epoll registrations not kept: their table was full",
+        "waits in epoll_wait may stand under \"unknown\"",
+        Level::Medium,
+    ),
+    (
+        slot::READ_FAILED,
+        "read_failed",
+        "arguments or kernel structures that could not be read",
+        "the peers of these calls are unknown",
+        Level::Medium,
+    ),
+    (
+        slot::COUNTS_FULL,
+        "counts_full",
+        "calls not counted: the counting table was full",
+        "counts are too low",
+        Level::High,
+    ),
+    (
+        slot::POLL_SET_TOO_LARGE,
+        "poll_set_too_large",
+        "polls of more descriptors than are looked at",
+        "the peers of these waits are unknown",
+        Level::Medium,
+    ),
+];
+
+/// What was lost in a window; empty when nothing was.
+pub fn losses(counts: &[u64]) -> Vec<Loss> {
+    WORDS
+        .iter()
+        .filter_map(|&(slot, id, what, means, at_most)| {
+            let count = counts.get(slot as usize).copied().unwrap_or(0);
+            (count > 0).then_some(Loss {
+                id,
+                what,
+                means,
+                count,
+                at_most,
+            })
+        })
+        .collect()
+}
+
+/// The highest confidence that the window's losses leave to a finding about requests, and why.
+pub(super) fn ceiling(window: &Window) -> (Level, Vec<String>) {
+    let lost: Vec<Loss> = losses(&window.losses)
+        .into_iter()
+        .filter(|l| l.at_most < Level::High)
+        .collect();
+    let level = lost.iter().map(|l| l.at_most).min().unwrap_or(Level::High);
+    (
+        level,
+        lost.iter()
+            .map(|l| format!("{} {} ({})", l.count, l.what, l.means))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_has_words_at_its_own_slot() {
+        let all = losses(&[1; slot::COUNT as usize]);
+        assert_eq!(all.len(), slot::COUNT as usize);
+        for (place, words) in WORDS.iter().enumerate() {
+            assert_eq!(words.0 as usize, place);
+        }
+        let mut ids: Vec<_> = all.iter().map(|l| l.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all.len());
+    }
+
+    #[test]
+    fn a_full_ring_lowers_what_can_be_said() {
+        let mut window = Window {
+            losses: vec![0; slot::COUNT as usize],
+            ..Window::default()
+        };
+        assert_eq!(ceiling(&window), (Level::High, Vec::new()));
+        window.losses[slot::RING_FULL as usize] = 3;
+        let (level, why) = ceiling(&window);
+        assert_eq!(level, Level::Medium);
+        assert!(
+            why[0].starts_with("3 finished requests or exits not delivered"),
+            "{why:?}"
+        );
+    }
+}

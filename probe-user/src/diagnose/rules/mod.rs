@@ -1,0 +1,171 @@
+//! The catalogue: one visible list, one file a rule. Ids are stable and never used again.
+
+mod blocking_upstream;
+
+use super::{Finding, RuleRef, Severity};
+use crate::aggregate::Window;
+
+/// A rule. `CATALOGUE` lists them in the order in which the outputs show them.
+#[derive(Debug)]
+pub struct Rule {
+    /// `W01`: a letter for the area (W workers, T TCP, U UDP and queues, S storage, C configuration) and
+    /// two digits.
+    pub id: &'static str,
+    /// Lower-case words; they name the condition, not the cure.
+    pub name: &'static str,
+    /// What it judges, as the list of rules shows it: one line.
+    pub summary: &'static str,
+    /// How well it is tried.
+    pub stage: Stage,
+    /// The worst severity it gives.
+    pub severity: Severity,
+    /// Ids of the probes without which it cannot look.
+    pub needs: &'static [&'static str],
+    /// What `explain` shows.
+    pub doc: Doc,
+    /// Judges a window.
+    pub check: fn(&Window) -> Verdict,
+}
+
+impl Rule {
+    /// Its id and name.
+    pub fn reference(&self) -> RuleRef {
+        RuleRef {
+            id: self.id,
+            name: self.name,
+        }
+    }
+}
+
+/// How well a rule is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Tested on sick and healthy servers.
+    Stable,
+    /// Thresholds may still move.
+    Preview,
+}
+
+impl Stage {
+    /// `stable`, `preview`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Preview => "preview",
+        }
+    }
+}
+
+/// A rule's documentation. Paragraphs are parted by an empty line.
+#[derive(Clone, Copy, Debug)]
+pub struct Doc {
+    /// What the rule sees.
+    pub sees: &'static str,
+    /// Why it matters.
+    pub matters: &'static str,
+    /// How to confirm it by hand.
+    pub confirm: &'static str,
+    /// What to try.
+    pub try_: &'static str,
+    /// When it is wrong.
+    pub wrong: &'static str,
+}
+
+impl Doc {
+    /// The fixed headings with their texts, in order.
+    pub fn sections(&self) -> [(&'static str, &'static str); 5] {
+        [
+            ("What it sees", self.sees),
+            ("Why it matters", self.matters),
+            ("How to confirm", self.confirm),
+            ("What to try", self.try_),
+            ("When it is wrong", self.wrong),
+        ]
+    }
+}
+
+/// What a rule says about a window.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What it found; empty when all is clear.
+    pub findings: Vec<Finding>,
+    /// What it could not judge, and why.
+    pub not_judged: Vec<String>,
+}
+
+impl Verdict {
+    /// Nothing found.
+    pub fn clear() -> Self {
+        Self::default()
+    }
+}
+
+macro_rules! rules {
+    ($( $module:ident ),* $(,)?) => {
+        /// Every rule, in the order of display.
+        pub const CATALOGUE: &[&Rule] = &[$( &$module::RULE ),*];
+    };
+}
+
+rules![blocking_upstream];
+
+/// The rule of an id (`W01`, in any case) or name (`blocking-upstream`), or both (`W01 blocking-upstream`).
+pub fn find(asked: &str) -> Option<&'static Rule> {
+    let asked = asked.trim();
+    CATALOGUE.iter().copied().find(|rule| {
+        rule.id.eq_ignore_ascii_case(asked)
+            || rule.name.eq_ignore_ascii_case(asked)
+            || rule.reference().to_string().eq_ignore_ascii_case(asked)
+    })
+}
+
+/// A rule made up for a test of the engine.
+#[cfg(test)]
+pub(super) fn rule_for_tests(
+    needs: &'static [&'static str],
+    check: fn(&Window) -> Verdict,
+) -> Rule {
+    Rule {
+        id: "T99",
+        name: "made-up",
+        summary: "made up",
+        stage: Stage::Preview,
+        severity: Severity::Info,
+        needs,
+        doc: Doc {
+            sees: "a",
+            matters: "b",
+            confirm: "c",
+            try_: "d",
+            wrong: "e",
+        },
+        check,
+    }
+}
+
+/// A finding made up for a test.
+#[cfg(test)]
+pub(crate) fn finding_for_tests() -> Finding {
+    use super::{Confidence, Culprit, Level};
+    Finding {
+        rule: RuleRef {
+            id: "T99",
+            name: "made-up",
+        },
+        title: "Made up".to_owned(),
+        severity: Severity::Info,
+        confidence: Confidence {
+            level: Level::High,
+            reasons: Vec::new(),
+        },
+        explains: 0.0,
+        culprit: Culprit::default(),
+        measured: Vec::new(),
+        summary: Vec::new(),
+        evidence: Vec::new(),
+        remedies: Vec::new(),
+        window_ns: 0,
+        caused_by: Vec::new(),
+        symptoms: Vec::new(),
+    }
+}

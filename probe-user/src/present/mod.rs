@@ -1,0 +1,17 @@
+//! Writes windows and findings as text and JSON. No thresholds, no decisions; every name from the traced
+//! system goes through [`escape`], which is also where a `--redact` would cut in.
+
+pub mod count;
+pub mod doctor;
+pub mod errno;
+pub mod escape;
+pub mod explain;
+pub mod json;
+mod names;
+pub mod rules;
+mod style;
+pub mod text;
+pub mod units;
+pub mod workers;
+
+pub use style::{Color, Style};
