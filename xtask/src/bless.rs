@@ -1,0 +1,48 @@
+//! `bless`: rebuilds everything that is generated and committed, so that a change shows in review.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use crate::{digest, object, setup, sh};
+
+/// Tests that compare a committed text with the generated one write it instead when this is set.
+const VARIABLE: &str = "STALLSCOPE_BLESS";
+
+/// Options of `bless`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Only the kernel object and its digest
+    #[arg(long)]
+    object: bool,
+}
+
+/// Rebuilds, and says what changed.
+pub fn run(options: &Options) -> Result<()> {
+    let toolchain = setup::ensure()?;
+    let built = object::build(&toolchain)?;
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let described = format!(
+        "{}, {}",
+        toolchain.compiler.version,
+        setup::version_of(&toolchain.linker)
+    );
+    for (name, bytes) in [
+        (digest::OBJECT, bytes.clone()),
+        (digest::DIGEST, digest::text(&bytes, &described)?.into()),
+    ] {
+        let changed = sh::write_if_changed(&sh::root().join(name), &bytes)?;
+        println!(
+            "bless: {name} {}",
+            if changed { "written" } else { "unchanged" }
+        );
+    }
+    if options.object {
+        return Ok(());
+    }
+    sh::run(
+        sh::cargo()
+            .args(["test", "--quiet", "--locked"])
+            .env(VARIABLE, "1"),
+    )
+}

@@ -1,0 +1,226 @@
+//! `test`: every test there is, on the freshly built kernel object, with one summary at the end.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{build, dist, object, setup, sh};
+
+/// Options of `test`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Leave out the matrix of kernels in QEMU
+    #[arg(long)]
+    no_vm: bool,
+    /// Leave out what needs root: kernel tests, end-to-end tests and the matrix
+    #[arg(long)]
+    no_root: bool,
+    /// Pass on to the test programs, such as a part of a test's name
+    #[arg(last = true, value_name = "ARGS")]
+    arguments: Vec<String>,
+}
+
+/// Sets up, builds and runs all stages; every stage runs even when one before it failed.
+pub fn run(options: &Options) -> Result<()> {
+    let start = Instant::now();
+    let object = build::object()?;
+    let mut stages = vec![unit(options, &object)?];
+    if !options.no_root {
+        setup::test_packages()?;
+        let binary = build::stallscope(&object)?;
+        stages.push(kernel(options, &object, &binary)?);
+        if !options.no_vm {
+            stages.push(matrix(&object, &binary)?);
+        }
+    }
+    summary(&stages, start.elapsed())
+}
+
+/// Tests of what needs neither root nor a kernel.
+fn unit(options: &Options, object: &Path) -> Result<Stage> {
+    let mut cargo = sh::cargo();
+    cargo
+        .args(["test", "--locked", "--no-fail-fast", "--"])
+        .args(&options.arguments)
+        .env(object::VARIABLE, object);
+    Stage::run("unit tests", &mut cargo)
+}
+
+/// Tests that attach to this machine's kernel, and those on real servers.
+fn kernel(options: &Options, object: &Path, binary: &Path) -> Result<Stage> {
+    let mut cargo = sh::cargo();
+    cargo
+        .args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "--package=probe-tests",
+            "--",
+        ])
+        .args(&options.arguments)
+        .env(object::VARIABLE, object)
+        .env("STALLSCOPE_BIN", binary);
+    if !sh::is_root() {
+        if sh::find("sudo").is_none() {
+            bail!(
+                "the kernel tests need root, and there is no sudo: run as root, or with --no-root"
+            );
+        }
+        println!("test: the kernel tests need root: they run through sudo");
+        let variable = format!(
+            "CARGO_TARGET_{}_RUNNER",
+            dist::host()?.to_uppercase().replace('-', "_")
+        );
+        cargo.env(variable, "sudo -E");
+    }
+    Stage::run("kernel and end-to-end tests", &mut cargo)
+}
+
+/// The same kernel tests on Debian's kernels in QEMU.
+fn matrix(object: &Path, binary: &Path) -> Result<Stage> {
+    let own: PathBuf = std::env::current_exe()?;
+    let mut vm = Command::new(own);
+    vm.arg("vm")
+        .current_dir(sh::root())
+        .env(object::VARIABLE, object)
+        .env("STALLSCOPE_BIN", binary);
+    Stage::run("matrix of kernels in QEMU", &mut vm)
+}
+
+/// What became of one stage.
+struct Stage {
+    name: &'static str,
+    took: Duration,
+    succeeded: bool,
+    counts: Counts,
+    failed: Vec<String>,
+}
+
+/// The numbers of libtest's result lines, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Stage {
+    fn run(name: &'static str, command: &mut Command) -> Result<Self> {
+        println!("\n== {name}: {}", sh::show(command));
+        let start = Instant::now();
+        let (mut counts, mut failed) = (Counts::default(), Vec::new());
+        let succeeded = sh::tee(command, |line| {
+            counts.add(line);
+            failed.extend(failed_test(line).map(str::to_owned));
+        })?;
+        Ok(Self {
+            name,
+            took: start.elapsed(),
+            succeeded,
+            counts,
+            failed,
+        })
+    }
+}
+
+impl Counts {
+    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; ...`; ignores others.
+    fn add(&mut self, line: &str) {
+        let Some((_, numbers)) = line.split_once("test result: ") else {
+            return;
+        };
+        let mut last = 0;
+        for word in numbers.split([' ', ';']).filter(|word| !word.is_empty()) {
+            match word {
+                "passed" => self.passed += last,
+                "failed" => self.failed += last,
+                "ignored" => self.ignored += last,
+                number => last = number.parse().unwrap_or(0),
+            }
+        }
+    }
+}
+
+/// The name in `test NAME ... FAILED`.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+fn summary(stages: &[Stage], took: Duration) -> Result<()> {
+    let mut all = Counts::default();
+    let mut succeeded = true;
+    println!("\n== summary");
+    for stage in stages {
+        let Counts {
+            passed,
+            failed,
+            ignored,
+        } = stage.counts;
+        println!(
+            "{:<6} {:<28} {passed:>4} passed {failed:>3} failed {:>6.0} s",
+            if stage.succeeded { "ok" } else { "FAILED" },
+            stage.name,
+            stage.took.as_secs_f64()
+        );
+        for name in &stage.failed {
+            println!("         {name}");
+        }
+        all.passed += passed;
+        // A stage that fails without a failed test (it did not compile, a VM did not boot) counts as one.
+        all.failed += if stage.succeeded {
+            failed
+        } else {
+            failed.max(1)
+        };
+        all.ignored += ignored;
+        succeeded &= stage.succeeded;
+    }
+    println!(
+        "\ntest result: {}. {} passed; {} failed; {} ignored; 0 measured; 0 filtered out; finished in {:.2}s",
+        if succeeded { "ok" } else { "FAILED" },
+        all.passed,
+        all.failed,
+        all.ignored,
+        took.as_secs_f64()
+    );
+    if !succeeded {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counts, failed_test};
+
+    #[test]
+    fn result_lines_add_up() {
+        let mut counts = Counts::default();
+        counts.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.02s");
+        counts.add(
+            "5.10: test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out",
+        );
+        counts.add("test other ... ok");
+        assert_eq!(
+            counts,
+            Counts {
+                passed: 14,
+                failed: 4,
+                ignored: 1
+            }
+        );
+    }
+
+    #[test]
+    fn failed_tests_are_named() {
+        assert_eq!(
+            failed_test("test calls::poll_is_counted ... FAILED"),
+            Some("calls::poll_is_counted")
+        );
+        assert_eq!(failed_test("test calls::poll_is_counted ... ok"), None);
+    }
+}
