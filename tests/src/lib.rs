@@ -1,1 +1,22 @@
-//! Shared parts of the kernel and end-to-end tests.
+//! Shared parts of the kernel tests and the end-to-end tests.
+//!
+//! [`harness`] runs the cases one after the other (they attach, and must not disturb each other).
+//! [`sys`], [`child`], [`upstream`], [`prefork`] and [`fastcgi`] make workloads whose truth the test knows;
+//! [`watch`] observes them through the library, [`tool`] through the binary. [`feature`] decides
+//! skips. [`programs`] lists what is loaded in the kernel. [`web`] starts nginx, PHP-FPM and gunicorn.
+
+pub mod harness;
+
+pub mod feature;
+pub mod programs;
+
+pub mod child;
+pub mod sys;
+
+pub mod fastcgi;
+pub mod prefork;
+pub mod upstream;
+
+pub mod tool;
+pub mod watch;
+pub mod web;

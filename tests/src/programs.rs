@@ -1,0 +1,87 @@
+//! What is loaded in the kernel, asked of the kernel itself (bpf(2)), not of the tool.
+
+use std::{collections::BTreeSet, time::Duration};
+
+/// BPF_PROG_GET_NEXT_ID and BPF_MAP_GET_NEXT_ID of bpf(2).
+const PROG_GET_NEXT_ID: i64 = 11;
+const MAP_GET_NEXT_ID: i64 = 12;
+
+/// Ids of every BPF program in the kernel.
+pub fn programs() -> BTreeSet<u32> {
+    ids(PROG_GET_NEXT_ID)
+}
+
+/// Ids of every BPF map in the kernel.
+pub fn maps() -> BTreeSet<u32> {
+    ids(MAP_GET_NEXT_ID)
+}
+
+fn ids(command: i64) -> BTreeSet<u32> {
+    #[repr(C)]
+    struct Attr {
+        start_id: u32,
+        next_id: u32,
+        open_flags: u32,
+        pad: [u32; 32],
+    }
+    let mut attr = Attr {
+        start_id: 0,
+        next_id: 0,
+        open_flags: 0,
+        pad: [0; 32],
+    };
+    let mut all = BTreeSet::new();
+    loop {
+        // SAFETY: the attribute is larger than what the command reads and writes, and its rest is 0.
+        let r = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                &raw mut attr,
+                std::mem::size_of::<Attr>(),
+            )
+        };
+        if r != 0 || !all.insert(attr.next_id) {
+            return all;
+        }
+        attr.start_id = attr.next_id;
+    }
+}
+
+/// Ids of the BPF programs and of the maps that a process holds descriptors of.
+pub fn held_by(pid: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    let (mut programs, mut maps) = (BTreeSet::new(), BTreeSet::new());
+    let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
+        return (programs, maps);
+    };
+    for entry in dir.flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let (key, id) = (words.next(), words.next().and_then(|id| id.parse().ok()));
+            match (key, id) {
+                (Some("prog_id:"), Some(id)) => programs.insert(id),
+                (Some("map_id:"), Some(id)) => maps.insert(id),
+                _ => false,
+            };
+        }
+    }
+    (programs, maps)
+}
+
+/// Waits until the kernel has freed all of these (it does so a moment after the last reference is gone).
+pub fn wait_until_gone(of_programs: &BTreeSet<u32>, of_maps: &BTreeSet<u32>) -> anyhow::Result<()> {
+    let mut left = Default::default();
+    for _ in 0..500 {
+        left = (&programs() & of_programs, &maps() & of_maps);
+        if left.0.is_empty() && left.1.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    anyhow::bail!(
+        "still loaded after 10 s: programs {:?}, maps {:?}",
+        left.0,
+        left.1
+    )
+}

@@ -1,0 +1,163 @@
+//! Runs the binary as a user would.
+
+use std::{
+    io::{Read as _, Seek as _},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use crate::{child::Spawned, programs};
+
+/// Where the binary is: `STALLSCOPE_BIN`, or beside this test in the target directory.
+pub fn path() -> anyhow::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("STALLSCOPE_BIN") {
+        let path = PathBuf::from(path);
+        ensure!(
+            path.is_file(),
+            "STALLSCOPE_BIN={}: no such file",
+            path.display()
+        );
+        return Ok(path);
+    }
+    // target/<profile>/deps/e2e-<hash> -> target/<profile>/stallscope
+    let exe = std::env::current_exe()?;
+    let beside = exe
+        .parent()
+        .and_then(|deps| deps.parent())
+        .map(|profile| profile.join("stallscope"));
+    match beside {
+        Some(path) if path.is_file() => Ok(path),
+        _ => bail!(
+            "no stallscope binary: run `cargo build -p probe-user` first, or set STALLSCOPE_BIN to its path"
+        ),
+    }
+}
+
+/// A running stallscope whose output goes to files.
+pub struct Tool {
+    spawned: Spawned,
+    stdout: std::fs::File,
+    stderr: std::fs::File,
+}
+
+/// What it left.
+pub struct Output {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Standard output as one JSON document.
+    pub fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| {
+            format!(
+                "stdout is not one JSON document: {:?}; stderr: {}",
+                self.stdout, self.stderr
+            )
+        })
+    }
+}
+
+impl Tool {
+    /// Starts it.
+    pub fn start(args: &[&str]) -> anyhow::Result<Self> {
+        let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let spawned = Spawned::start(
+            Command::new(path()?)
+                .args(args)
+                .stdin(Stdio::null())
+                .stdout(stdout.try_clone()?)
+                .stderr(stderr.try_clone()?),
+        )?;
+        Ok(Self {
+            spawned,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Starts it and waits until its programs are loaded and no more are coming.
+    pub fn start_attached(args: &[&str]) -> anyhow::Result<Self> {
+        let mut tool = Self::start(args)?;
+        let begun = Instant::now();
+        let (mut last, mut since) = (usize::MAX, Instant::now());
+        loop {
+            if tool.spawned.process.try_wait()?.is_some() {
+                let output = tool.finish()?;
+                bail!(
+                    "stallscope {args:?} ended at once ({:?}): {}",
+                    output.code,
+                    output.stderr
+                );
+            }
+            let descriptors = std::fs::read_dir(format!("/proc/{}/fd", tool.pid()))?.count();
+            let loaded = programs::held_by(tool.pid()).0.len();
+            if loaded == 0 || descriptors != last {
+                (last, since) = (descriptors, Instant::now());
+            }
+            if loaded > 0 && since.elapsed() > Duration::from_millis(300) {
+                return Ok(tool);
+            }
+            ensure!(
+                begun.elapsed() < Duration::from_secs(20),
+                "stallscope {args:?} does not attach"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.spawned.process.id()
+    }
+
+    /// Ends it early, as Ctrl-C does, and takes its report.
+    pub fn interrupt(mut self) -> anyhow::Result<Output> {
+        self.spawned.signal(libc::SIGINT);
+        self.finish()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&mut self, signal: i32) {
+        self.spawned.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub fn finish(&mut self) -> anyhow::Result<Output> {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.spawned.process.try_wait()? {
+                break status;
+            }
+            ensure!(
+                begun.elapsed() < Duration::from_secs(60),
+                "stallscope does not end"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let text = |file: &mut std::fs::File| -> anyhow::Result<String> {
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok(Output {
+            code: status.code(),
+            stdout: text(&mut self.stdout)?,
+            stderr: text(&mut self.stderr)?,
+        })
+    }
+}
+
+/// Runs it to its end.
+pub fn run(args: &[&str]) -> anyhow::Result<Output> {
+    Tool::start(args)?.finish()
+}

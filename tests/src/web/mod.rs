@@ -1,0 +1,81 @@
+//! Real servers on 127.0.0.1 with directories and settings of their own, and a client that counts.
+
+mod client;
+mod gunicorn;
+mod stack;
+
+pub use client::{Answer, get, get_many};
+pub use gunicorn::Gunicorn;
+pub use stack::{AccessLine, FastCgi, Settings, Stack};
+
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+
+/// A port on 127.0.0.1 that was free a moment ago, for servers that cannot be told to pick one.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Waits until something listens.
+pub fn wait_for_listener(addr: SocketAddr, log: &Path) -> anyhow::Result<()> {
+    wait_for(&format!("a listener on {addr}"), log, || {
+        TcpStream::connect(addr).is_ok()
+    })
+}
+
+/// Waits until a condition holds; quotes the server's log when it does not within ten seconds.
+pub fn wait_for(what: &str, log: &Path, ready: impl Fn() -> bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !ready() {
+        ensure!(
+            begun.elapsed() < Duration::from_secs(10),
+            "waited 10 s for {what}; its log: {}",
+            std::fs::read_to_string(log).unwrap_or_default()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// A program of a Debian package.
+pub fn program(name: &str, package: &str) -> anyhow::Result<PathBuf> {
+    for dir in ["/usr/sbin", "/usr/bin"] {
+        let path = Path::new(dir).join(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+    }
+    anyhow::bail!("{name} is missing: apt-get install {package} (`cargo xtask test` does it)")
+}
+
+/// Lets the workers, which are not root, into a scratch directory.
+pub fn open_to_all(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("chmod {}", dir.display()))
+}
+
+/// Runs `wrk` for a time and returns its report.
+pub fn wrk(url: &str, connections: u32, time: Duration) -> anyhow::Result<String> {
+    let out = Command::new(program("wrk", "wrk")?)
+        .args([
+            "-t1",
+            &format!("-c{connections}"),
+            &format!("-d{}s", time.as_secs()),
+            url,
+        ])
+        .output()?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    ensure!(
+        out.status.success(),
+        "wrk: {text}{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(text)
+}
