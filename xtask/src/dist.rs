@@ -72,7 +72,7 @@ pub fn host() -> Result<String> {
 }
 
 /// Whether a 64-bit little-endian ELF file has an interpreter segment, that is, is not static.
-fn needs_interpreter(elf: &[u8]) -> Result<bool> {
+pub fn needs_interpreter(elf: &[u8]) -> Result<bool> {
     const PT_INTERP: u32 = 3;
     let number = |at: usize, length: usize| {
         let bytes = elf.get(at..at + length)?;

@@ -14,6 +14,7 @@ mod sh;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,8 @@ enum Verb {
     Bless(bless::Options),
     /// Make the static binary for release in target/dist
     Dist(dist::Options),
+    /// Run the kernel tests, or one command, on Debian's kernels 5.10, 6.1, 6.12 and 7.x in QEMU
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Tidy(options) => tidy::run(&options),
         Verb::Bless(options) => bless::run(&options),
         Verb::Dist(options) => dist::run(&options),
+        Verb::Vm(options) => vm::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,153 @@
+//! The programs that go into a guest: built static here, or given by path.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Options;
+use super::initramfs::Archive;
+use super::kernel::Image;
+use super::qemu::fetch;
+use crate::{build, dist, object, sh};
+
+/// The test program's name in the guest's /bin.
+pub const TESTS: &str = "kernel-tests";
+
+/// Name in the guest's /bin, and where it is on the host.
+#[derive(Debug)]
+pub struct Programs {
+    init: PathBuf,
+    files: Vec<(String, PathBuf)>,
+}
+
+impl Programs {
+    /// Builds what these options need.
+    ///
+    /// # Errors
+    /// When a build fails, or a given program is not static.
+    pub fn make(options: &Options, cache: &Path) -> Result<Self> {
+        let init = cargo(&["build", "--package=vm-init", "--bin=vm-init"], None)?;
+        let mut files = vec![("busybox".to_owned(), busybox(cache)?)];
+        for path in &options.binary {
+            let name = path
+                .file_name()
+                .with_context(|| format!("{} names no program", path.display()))?;
+            let bytes =
+                fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let dynamic = dist::needs_interpreter(&bytes)
+                .with_context(|| format!("cannot run {} in a guest", path.display()))?;
+            ensure!(
+                !dynamic,
+                "{} is not a static program: a guest has no shared libraries",
+                path.display()
+            );
+            files.push((name.to_string_lossy().into_owned(), path.clone()));
+        }
+        let given = files.iter().any(|(name, _)| name == "stallscope");
+        let mentioned = options
+            .exec
+            .as_ref()
+            .is_none_or(|c| c.contains("stallscope"));
+        let tool = mentioned && !given;
+        if tool || options.exec.is_none() {
+            let object = std::env::var_os(object::VARIABLE)
+                .map_or_else(|| build::object().map(Into::into), Ok)?;
+            if tool {
+                let path = cargo(
+                    &["build", "--package=probe-user", "--bin=stallscope"],
+                    Some(&object),
+                )?;
+                files.push(("stallscope".to_owned(), path));
+            }
+            if options.exec.is_none() {
+                let path = cargo(
+                    &["test", "--package=probe-tests", "--test=kernel", "--no-run"],
+                    Some(&object),
+                )?;
+                files.push((TESTS.to_owned(), path));
+            }
+        }
+        Ok(Self { init, files })
+    }
+
+    /// The guest's file system.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn archive(&self, image: &Image, jobs: &str) -> Result<Vec<u8>> {
+        let mut archive = Archive::new();
+        archive.program("init", &self.init)?;
+        for (name, path) in &self.files {
+            archive.program(&format!("bin/{name}"), path)?;
+        }
+        for (n, module) in image.modules.iter().enumerate() {
+            archive.program(&format!("modules/{n:02}.ko"), module)?;
+        }
+        archive.file("job", jobs.as_bytes());
+        Ok(archive.finish())
+    }
+}
+
+/// Debian's static busybox: a shell and small tools for `--exec`.
+fn busybox(cache: &Path) -> Result<PathBuf> {
+    let root = cache.join("busybox");
+    let found = || {
+        ["bin/busybox", "usr/bin/busybox"]
+            .iter()
+            .map(|p| root.join(p))
+            .find(|p| p.is_file())
+    };
+    if let Some(path) = found() {
+        return Ok(path);
+    }
+    eprintln!(
+        "vm: fetching busybox-static for the guests' shell: it is not in {} yet",
+        root.display()
+    );
+    fetch(cache, "busybox-static", &root, false)?;
+    found().context("busybox-static has no bin/busybox")
+}
+
+/// Builds one static program, beside those of `dist`, and returns the path of the executable.
+fn cargo(args: &[&str], object: Option<&OsStr>) -> Result<PathBuf> {
+    let mut cargo = sh::cargo();
+    cargo
+        .args(args)
+        .args([
+            "--locked",
+            "--release",
+            "--message-format=json-render-diagnostics",
+        ])
+        // A target of its own, so that build scripts are not linked statically too.
+        .args(["--target", &dist::host()?, "--target-dir"])
+        .arg(sh::target_dir()?.join("static"))
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    if let Some(object) = object {
+        cargo.env(object::VARIABLE, object);
+    }
+    let messages = sh::output(&mut cargo)?;
+    let made = executable(&messages)
+        .with_context(|| format!("cargo {} made no executable", args.join(" ")))?;
+    Ok(PathBuf::from(made))
+}
+
+/// The last executable that cargo's messages name.
+fn executable(messages: &str) -> Option<&str> {
+    let (_, rest) = messages.rsplit_once("\"executable\":\"")?;
+    Some(rest.split_once('"')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_the_last_that_cargo_names() {
+        let text = "{\"reason\":\"compiler-artifact\",\"executable\":null}\nnot json\n\
+                    {\"reason\":\"compiler-artifact\",\"executable\":\"/t/kernel-1\"}\n{\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(text), Some("/t/kernel-1"));
+        assert_eq!(executable("{}"), None);
+    }
+}
