@@ -58,13 +58,22 @@ fn is_installed(package: &str) -> bool {
         .is_some_and(|status| status.lines().any(|line| line == "installed"))
 }
 
-/// Whether apt's package lists know `package`.
-fn is_known(package: &str) -> bool {
-    sh::quiet(Command::new("apt-cache").args(["policy", package])).is_some_and(|policy| {
-        policy
-            .lines()
-            .any(|line| line.contains("Candidate:") && !line.contains("(none)"))
-    })
+/// The version of `package` that apt would install by its present lists.
+pub fn candidate(package: &str) -> Option<String> {
+    let policy = sh::quiet(Command::new("apt-cache").args(["policy", package]))?;
+    let version = policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    (version != "(none)").then(|| version.to_owned())
+}
+
+/// Fetches apt's package lists, having said why. Needs root or sudo.
+pub fn update(why: &str) -> Result<()> {
+    let Some(mut update) = sh::as_root("apt-get") else {
+        bail!("{why}: as root, run `apt-get update`");
+    };
+    println!("setup: fetching package lists ({why}): apt-get update");
+    sh::run(update.args(["update", "-q"]))
 }
 
 /// Installs `packages`, having said which and why. Needs root or sudo.
@@ -88,14 +97,11 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
             packages.join(", ")
         );
     };
-    if !packages.iter().all(|package| is_known(package)) {
-        println!(
-            "setup: fetching package lists (they do not have {}): apt-get update",
+    if packages.iter().any(|package| candidate(package).is_none()) {
+        update(&format!(
+            "the present ones lack some of {}",
             packages.join(", ")
-        );
-        if let Some(mut update) = sh::as_root("apt-get") {
-            sh::run(update.args(["update", "-q"]))?;
-        }
+        ))?;
     }
     println!(
         "setup: installing {} ({why}): {by_hand}",

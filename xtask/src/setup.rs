@@ -1,7 +1,7 @@
 //! `setup`: makes sure that something here can compile the kernel side. Other verbs call it; when
 //! nothing is missing it needs neither network nor root and says nothing.
 
-use std::process::Command;
+use std::{fmt::Write as _, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -14,6 +14,10 @@ use crate::{
 const LINKER_VERSION: &str = "0.13.0";
 /// LLVM majors that this bpf-linker can be built with.
 const LINKER_LLVM: [u32; 3] = [21, 22, 23];
+
+/// What installs the other tool chain.
+const RUSTUP_BY_HAND: &str =
+    "rustup toolchain install nightly --component rust-src && cargo install bpf-linker";
 
 /// Options of `setup`.
 #[derive(clap::Args)]
@@ -43,9 +47,10 @@ pub fn ensure() -> Result<Toolchain> {
 }
 
 fn install_debian() -> Result<Toolchain> {
-    let why = "to compile the kernel side";
-    apt::install(&apt::missing(&["rustc-web", "rust-web-src"]), why)?;
-    let compiler = Compiler::debian()?;
+    let compiler = match Compiler::debian() {
+        Ok(compiler) => compiler,
+        Err(_) => install_compiler()?,
+    };
     if let Some(linker) = toolchain::find_linker(&compiler)?.0 {
         return Ok(Toolchain { compiler, linker });
     }
@@ -92,17 +97,42 @@ fn install_debian() -> Result<Toolchain> {
     }
 }
 
+/// Installs Debian's compiler with its sources, or brings both to a version that serves.
+fn install_compiler() -> Result<Compiler> {
+    let serves = || {
+        apt::candidate("rustc-web")
+            .is_some_and(|version| toolchain::is_at_least(&version, toolchain::OLDEST))
+    };
+    if !serves() {
+        apt::update(&format!(
+            "the present ones have no rustc-web {} or later",
+            toolchain::OLDEST
+        ))?;
+    }
+    if !serves() {
+        bail!(
+            "this machine's package sources have no rustc-web {} or later: add the release's security \
+             updates to them (on Debian 12, bookworm-security), or use rustup: {}",
+            toolchain::OLDEST,
+            RUSTUP_BY_HAND
+        );
+    }
+    apt::install(&["rustc-web", "rust-web-src"], "to compile the kernel side")?;
+    Compiler::debian()
+}
+
 fn advice(notes: &[String]) -> String {
     let mut text = String::from("nothing here can compile the kernel side.");
     for note in notes {
         text.push_str("\n  ");
         text.push_str(note);
     }
-    text.push_str(
+    let _ = write!(
+        text,
         "\nInstall one of:\n  \
          Debian 12 or later   apt-get install rustc-web rust-web-src, then run this again\n  \
-         rustup, anywhere     rustup toolchain install nightly --component rust-src && cargo install bpf-linker\n\
-         Or build without: `cargo build --release` embeds the committed kernel object and needs stable Rust only.",
+         rustup, anywhere     {RUSTUP_BY_HAND}\n\
+         Or build without: `cargo build --release` embeds the committed kernel object and needs stable Rust only."
     );
     text
 }

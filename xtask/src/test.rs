@@ -128,13 +128,14 @@ impl Stage {
 }
 
 impl Counts {
-    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; ...`; ignores others.
+    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; ...`, or the matrix's
+    /// `6.1 ... 3 passed, 0 failed`; ignores others.
     fn add(&mut self, line: &str) {
-        let Some((_, numbers)) = line.split_once("test result: ") else {
+        if !line.contains("test result: ") && !line.contains(" passed, ") {
             return;
-        };
+        }
         let mut last = 0;
-        for word in numbers.split([' ', ';']).filter(|word| !word.is_empty()) {
+        for word in line.split([' ', ';', ',']).filter(|word| !word.is_empty()) {
             match word {
                 "passed" => self.passed += last,
                 "failed" => self.failed += last,
@@ -145,9 +146,10 @@ impl Counts {
     }
 }
 
-/// The name in `test NAME ... FAILED`.
+/// The name in `test NAME ... FAILED`, or in the matrix's `failed: NAME`.
 fn failed_test(line: &str) -> Option<&str> {
-    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+    let of_libtest = || line.strip_prefix("test ")?.strip_suffix(" ... FAILED");
+    of_libtest().or_else(|| line.trim_start().strip_prefix("failed: "))
 }
 
 fn summary(stages: &[Stage], took: Duration) -> Result<()> {
@@ -201,9 +203,7 @@ mod tests {
     fn result_lines_add_up() {
         let mut counts = Counts::default();
         counts.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.02s");
-        counts.add(
-            "5.10: test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out",
-        );
+        counts.add("5.10  5.10.0-30  boot 2.1 s  total 30.0 s  2 passed, 4 failed");
         counts.add("test other ... ok");
         assert_eq!(
             counts,
@@ -220,6 +220,10 @@ mod tests {
         assert_eq!(
             failed_test("test calls::poll_is_counted ... FAILED"),
             Some("calls::poll_is_counted")
+        );
+        assert_eq!(
+            failed_test("      failed: poll_is_counted"),
+            Some("poll_is_counted")
         );
         assert_eq!(failed_test("test calls::poll_is_counted ... ok"), None);
     }

@@ -23,7 +23,7 @@ pub const RUSTUP: &str = "rustup";
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The oldest rustc that compiles the workspace, as `major.minor`.
-const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+pub const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// Where a compiler comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,8 +306,8 @@ fn parse_version(verbose: &str) -> Option<(&str, u32)> {
     Some((field("release:")?, llvm))
 }
 
-/// Compares `1.97.0-nightly` with `1.95` by major and minor.
-fn is_at_least(release: &str, oldest: &str) -> bool {
+/// Compares a release such as `1.97.0-nightly`, or a Debian version, with `1.95` by major and minor.
+pub fn is_at_least(release: &str, oldest: &str) -> bool {
     let numbers = |text: &str| {
         let mut parts = text
             .split(['.', '-'])
@@ -333,6 +333,7 @@ mod tests {
         assert!(is_at_least("1.97.0-nightly", "1.95"));
         assert!(is_at_least("1.100.1", "1.95"));
         assert!(is_at_least("1.95.0", "1.95"));
+        assert!(is_at_least("1.96.0+dfsg1-1~deb12u2", "1.95"));
         assert!(!is_at_least("1.63.0", "1.95"));
         assert!(!is_at_least("nonsense", "1.95"));
     }
