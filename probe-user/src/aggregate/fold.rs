@@ -1,6 +1,22 @@
 //! Folds readings into a window.
 
-use super::{Cost, Window};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use probe_common::{
+    loss,
+    peer::PeerKey,
+    request::{Exit, PeerUse, Request, flag as request_flag},
+    task::{Task, flag},
+};
+
+use super::{
+    Cost, Group, MAX_GROUPS, MAX_PROCESSES, Parts, ProcessTime, WaitsFor, Window,
+    calls::CallSums,
+    identity::{Owner, ProcessId, Processes, Thread},
+    peer::resolve,
+    requests::{GroupSum, Incomplete, add_parts, summary, wall_ns},
+    threads::{Moment, difference, fit, moment, sum, uses},
+};
 use crate::{attach::ProbeStatus, collect::Reading};
 
 /// What a window is about: what no reading says.
@@ -18,35 +34,417 @@ pub struct About {
     pub start_ns: u64,
 }
 
-/// Takes in the readings of one window.
+/// Takes in the readings of one window: sums are bounded, except that each followed thread has a row.
 pub struct Aggregator {
     about: About,
+    end_ns: u64,
+    peers: HashMap<u64, PeerKey>,
+    processes: Processes,
+    groups: HashMap<(Vec<u8>, bool), GroupSum>,
+    base: HashMap<Thread, Base>,
+    threads: HashMap<Thread, Seen>,
+    /// The thread table of the last reading that had one, and when that was taken.
+    tasks: (u64, Vec<Task>),
+    served: HashMap<ProcessId, Served>,
+    /// Requests that came after `tasks` was read, which may still show them open.
+    finished: HashSet<(Thread, u64)>,
+    calls: CallSums,
+    base_losses: [u64; loss::slot::COUNT as usize],
+    losses: [u64; loss::slot::COUNT as usize],
 }
 
+/// A thread when the window began.
+struct Base {
+    life: Parts,
+    open: Option<OpenBase>,
+}
+
+/// The request that was open when the window began.
+struct OpenBase {
+    start_ns: u64,
+    parts: Parts,
+    peers: Vec<PeerUse>,
+}
+
+/// A thread when it was last seen.
+struct Seen {
+    process: ProcessId,
+    life: Parts,
+    event_driven: bool,
+}
+
+/// What a process served.
+#[derive(Default)]
+struct Served {
+    requests: u64,
+    time_ns: u64,
+}
+
+/// Name of the group of all processes that found no group of their own.
+const OTHER_GROUP: &[u8] = b"other processes";
+
 impl Aggregator {
-    /// A window that starts when watching began: sums so far are 0.
+    /// A window that starts when watching began: all sums were 0.
     pub fn new(about: About) -> Self {
-        Self { about }
+        Self {
+            end_ns: about.start_ns,
+            about,
+            peers: HashMap::new(),
+            processes: Processes::default(),
+            groups: HashMap::new(),
+            base: HashMap::new(),
+            threads: HashMap::new(),
+            tasks: (0, Vec::new()),
+            served: HashMap::new(),
+            finished: HashSet::new(),
+            calls: CallSums::default(),
+            base_losses: Default::default(),
+            losses: Default::default(),
+        }
     }
 
-    /// A window that starts at `base`, a full or a threads-only reading; `about.start_ns` is ignored.
+    /// A window that starts at `base`, a reading with tasks (and with stats, where calls are wanted);
+    /// `about.start_ns` is taken from it. Requests in `base` belong to the window before.
     pub fn since(about: About, base: &Reading) -> Self {
-        let _ = base;
-        Self { about }
+        let mut new = Self::new(About {
+            start_ns: base.at_ns,
+            ..about
+        });
+        new.peers.clone_from(&base.peers);
+        new.processes.learn(&base.processes);
+        new.calls.set_base(&base.stats);
+        new.base_losses = base.losses;
+        new.losses = base.losses;
+        for task in &base.tasks {
+            let now = moment(task, base.at_ns);
+            let open = (task.flags & flag::IN_REQUEST != 0).then(|| OpenBase {
+                start_ns: task.request.start_ns,
+                parts: difference(&now.life, &task.life_at_start),
+                peers: uses(&task.request).to_vec(),
+            });
+            new.base.insert(
+                thread_of(task),
+                Base {
+                    life: now.life,
+                    open,
+                },
+            );
+        }
+        new
     }
 
     /// Takes in a reading; in the order in which they were taken.
     pub fn push(&mut self, reading: Reading) {
-        let _ = reading;
+        self.end_ns = self.end_ns.max(reading.at_ns);
+        self.losses = reading.losses;
+        self.processes.learn(&reading.processes);
+        for (id, key) in reading.peers {
+            self.peers.entry(id).or_insert(key);
+        }
+        for request in &reading.requests {
+            self.request(request);
+        }
+        for exit in &reading.exits {
+            self.exit(exit);
+        }
+        self.calls.learn(&reading.stats);
+        if !reading.tasks.is_empty() {
+            for task in &reading.tasks {
+                let process = self.processes.of(&owner_of(task));
+                let life = moment(task, reading.at_ns).life;
+                let event_driven = task.flags & flag::EVENT_DRIVEN != 0;
+                self.threads.insert(
+                    thread_of(task),
+                    Seen {
+                        process,
+                        life,
+                        event_driven,
+                    },
+                );
+            }
+            self.tasks = (reading.at_ns, reading.tasks);
+            self.finished.clear();
+        }
+    }
+
+    fn request(&mut self, request: &Request) {
+        let thread = Thread {
+            tid: request.tid,
+            start_ticks: request.start_ticks,
+        };
+        let process = self.processes.of(&Owner {
+            tgid: request.tgid,
+            thread,
+            comm: request.comm,
+        });
+        if !self.tasks.1.is_empty() {
+            self.finished.insert((thread, request.start_ns));
+        }
+        let group = group_of(&mut self.groups, &self.processes, process);
+        let has = |bit| request.flags & bit != 0;
+        if !has(request_flag::GOT_DATA | request_flag::PARTIAL) {
+            return group.empty_connection();
+        }
+        if has(request_flag::FORKED) {
+            return group.forked();
+        }
+        if !has(request_flag::PARTIAL | request_flag::EXITED) {
+            group.done(request);
+            let served = self.served.entry(process).or_default();
+            served.requests += 1;
+            served.time_ns += wall_ns(request);
+        } else {
+            self.incomplete(process, request, None);
+        }
+    }
+
+    /// A request of which only a piece lies within the window.
+    fn incomplete(&mut self, process: ProcessId, request: &Request, assumed: Option<(u64, u64)>) {
+        let thread = Thread {
+            tid: request.tid,
+            start_ticks: request.start_ticks,
+        };
+        let before = self
+            .base
+            .get(&thread)
+            .and_then(|base| base.open.as_ref())
+            .filter(|open| open.start_ns == request.start_ns);
+        let whole = fit(request.parts, wall_ns(request));
+        let parts = before.map_or(whole, |open| difference(&whole, &open.parts));
+        self.served.entry(process).or_default().time_ns += sum(&parts);
+        group_of(&mut self.groups, &self.processes, process).incomplete(&Incomplete {
+            request,
+            parts,
+            before: before.map_or(&[], |open| &open.peers),
+            assumed,
+        });
+    }
+
+    fn exit(&mut self, exit: &Exit) {
+        let thread = Thread {
+            tid: exit.tid,
+            start_ticks: exit.start_ticks,
+        };
+        let process = self.processes.of(&Owner {
+            tgid: exit.tgid,
+            thread,
+            comm: exit.comm,
+        });
+        let event_driven = self
+            .threads
+            .get(&thread)
+            .is_some_and(|seen| seen.event_driven);
+        self.threads.insert(
+            thread,
+            Seen {
+                process,
+                life: exit.life,
+                event_driven,
+            },
+        );
+        self.processes.ended(process, thread);
     }
 
     /// The window from its start to the last reading.
-    pub fn finish(self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
+    pub fn finish(mut self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
+        let (at_ns, tasks) = std::mem::take(&mut self.tasks);
+        let mut rows = self.process_rows();
+        for task in &tasks {
+            self.row_of_now(task, at_ns, &mut rows);
+        }
+        for (id, row) in &mut rows {
+            let served = self.served.get(id);
+            row.requests = served.map_or(0, |s| s.requests);
+            group_of(&mut self.groups, &self.processes, *id).worker(&row.parts, row.event_driven);
+        }
+        self.name_examples(&rows);
+        let (calls, exchanges) = self.calls.finish(&mut self.processes, &self.peers);
+        let start_ns = self.about.start_ns;
+        let mut groups: Vec<Group> = self
+            .groups
+            .into_values()
+            .map(|sum| sum.finish(start_ns, &self.peers))
+            .collect();
+        for group in &mut groups {
+            for peer in &mut group.peers {
+                let of = ((group.name.clone(), group.php_fpm), peer.peer.clone());
+                if let Some(durations) = exchanges.get(&of) {
+                    peer.exchange.add(durations);
+                }
+            }
+        }
+        groups.sort_by(|a, b| {
+            let size = |g: &Group| (g.all_wall_ns(), sum(&g.worker_parts));
+            size(b).cmp(&size(a)).then_with(|| a.name.cmp(&b.name))
+        });
+        let processes_left_out = rows.len().saturating_sub(MAX_PROCESSES) as u64;
         Window {
             host: self.about.host,
+            kernel: self.about.kernel,
+            start_unix_ns: self.about.start_unix_ns,
+            duration_ns: self.end_ns.saturating_sub(start_ns),
+            target: self.about.target,
+            groups,
+            calls,
+            processes: rows.into_values().take(MAX_PROCESSES).collect(),
+            processes_left_out,
             probes,
+            losses: std::array::from_fn::<u64, { loss::slot::COUNT as usize }, _>(|i| {
+                self.losses[i].saturating_sub(self.base_losses[i])
+            })
+            .to_vec(),
             cost,
-            ..Window::default()
         }
+    }
+
+    /// A row for each process, with its threads' time in the window.
+    fn process_rows(&self) -> BTreeMap<ProcessId, ProcessTime> {
+        let mut rows = BTreeMap::new();
+        for (thread, seen) in &self.threads {
+            let zero = Parts::default();
+            let base = self.base.get(thread).map_or(&zero, |base| &base.life);
+            let row = rows.entry(seen.process).or_insert_with(|| ProcessTime {
+                process: self.processes.get(seen.process),
+                group: self.processes.group(seen.process).0,
+                parts: Parts::default(),
+                threads: 0,
+                event_driven: false,
+                requests: 0,
+                current: None,
+                waits_for: None,
+            });
+            add_parts(&mut row.parts, &difference(&seen.life, base));
+            row.threads += 1;
+            row.event_driven |= seen.event_driven;
+        }
+        rows
+    }
+
+    /// Adds what a thread does at the window's end: its open request, and what it is blocked on.
+    fn row_of_now(&mut self, task: &Task, at_ns: u64, rows: &mut BTreeMap<ProcessId, ProcessTime>) {
+        let process = self.processes.of(&owner_of(task));
+        let now = moment(task, at_ns);
+        let open = self.open_request(task, &now, at_ns);
+        if let Some(request) = &open {
+            let window_ns = self.end_ns.saturating_sub(self.about.start_ns);
+            let assumed = now.assumed.map(|(peer, ns)| (peer, ns.min(window_ns)));
+            self.incomplete(process, request, assumed);
+        }
+        let Some(row) = rows.get_mut(&process) else {
+            return;
+        };
+        if let Some(request) = open {
+            let older = row
+                .current
+                .as_ref()
+                .is_none_or(|c| c.wall_ns < wall_ns(&request));
+            if older {
+                row.current = Some(Box::new(summary(
+                    &request,
+                    self.about.start_ns,
+                    &self.peers,
+                )));
+            }
+        }
+        if let Some((part, peer, for_ns)) = now.blocked
+            && row.waits_for.as_ref().is_none_or(|w| w.for_ns < for_ns)
+        {
+            let peer = peer.map(|id| resolve(id, &self.peers));
+            row.waits_for = Some(WaitsFor { part, peer, for_ns });
+        }
+    }
+
+    /// The open request of a thread as a record, or `None` when it has none that counts.
+    fn open_request(&mut self, task: &Task, now: &Moment, at_ns: u64) -> Option<Request> {
+        let open = task.flags & (flag::IN_REQUEST | flag::EVENT_DRIVEN) == flag::IN_REQUEST;
+        if !open
+            || self
+                .finished
+                .contains(&(thread_of(task), task.request.start_ns))
+        {
+            return None;
+        }
+        let owner = owner_of(task);
+        let mut request = Request {
+            tgid: if owner.tgid == 0 {
+                task.tid
+            } else {
+                owner.tgid
+            },
+            tid: task.tid,
+            start_ticks: task.start_ticks,
+            comm: task.comm,
+            ..task.request
+        };
+        request.flags |= request_flag::UNFINISHED;
+        if task.flags & flag::STARTED_BUSY != 0 && request.start_ns <= self.about.start_ns {
+            request.flags |= request_flag::PARTIAL;
+        }
+        if request.flags & (request_flag::GOT_DATA | request_flag::PARTIAL) == 0 {
+            return None;
+        }
+        // Once the client has its answer, waiting for the next request is no part of this one.
+        let (end_ns, life) = if task.flags & flag::ANSWERED != 0 {
+            (task.answered_ns, &task.life_answered)
+        } else {
+            (at_ns, &now.life)
+        };
+        request.end_ns = end_ns;
+        request.parts = difference(life, &task.life_at_start);
+        if request.flags & request_flag::FORKED != 0 {
+            let process = self.processes.of(&owner);
+            group_of(&mut self.groups, &self.processes, process).forked();
+            return None;
+        }
+        Some(request)
+    }
+
+    /// Of each group, the living process with most request time: for commands to try by hand.
+    fn name_examples(&mut self, rows: &BTreeMap<ProcessId, ProcessTime>) {
+        let mut best: HashMap<(Vec<u8>, bool), (bool, u64, u32)> = HashMap::new();
+        for (id, row) in rows {
+            let time_ns = self.served.get(id).map_or(0, |s| s.time_ns);
+            let rank = (!row.process.ended, time_ns, id.0);
+            let kept = best.entry(self.processes.group(*id)).or_insert(rank);
+            if (rank.0, rank.1) > (kept.0, kept.1) {
+                *kept = rank;
+            }
+        }
+        for (key, (_, _, pid)) in best {
+            if let Some(group) = self.groups.get_mut(&key) {
+                group.example(pid);
+            }
+        }
+    }
+}
+
+/// The sums of the group a process belongs to.
+fn group_of<'a>(
+    groups: &'a mut HashMap<(Vec<u8>, bool), GroupSum>,
+    processes: &Processes,
+    process: ProcessId,
+) -> &'a mut GroupSum {
+    let mut key = processes.group(process);
+    if groups.len() >= MAX_GROUPS && !groups.contains_key(&key) {
+        key = (OTHER_GROUP.to_vec(), false);
+    }
+    let (name, php_fpm) = key.clone();
+    groups
+        .entry(key)
+        .or_insert_with(|| GroupSum::new(name, php_fpm))
+}
+
+fn thread_of(task: &Task) -> Thread {
+    Thread {
+        tid: task.tid,
+        start_ticks: task.start_ticks,
+    }
+}
+
+fn owner_of(task: &Task) -> Owner {
+    Owner {
+        tgid: task.tgid,
+        thread: thread_of(task),
+        comm: task.comm,
     }
 }

@@ -1,13 +1,18 @@
 //! Readings become a [`Window`]: plain data about a stretch of time. No I/O, no clock.
 
+mod calls;
 mod durations;
 mod fold;
 mod identity;
 mod peer;
+mod requests;
+mod threads;
 mod window;
 
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
 
 pub use durations::Durations;
 pub use fold::{About, Aggregator};

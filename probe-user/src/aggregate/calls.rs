@@ -1,0 +1,222 @@
+//! Sums of calls: the kernel's rows in a form that can be kept, subtracted and added up.
+
+use std::collections::HashMap;
+
+use probe_common::{
+    count::COMM_LEN,
+    op,
+    peer::PeerKey,
+    stat::{Stat, StatKey},
+};
+
+use super::{
+    Calls, Durations, MAX_CALLS, Peer,
+    identity::{Owner, ProcessId, Processes, Thread},
+    peer::resolve,
+};
+
+/// A [`Stat`] in a fraction of its size (most of its 200 buckets are empty).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    count: u64,
+    total_ns: u64,
+    blocked_ns: u64,
+    max_ns: u64,
+    /// By errno; 0 stands for "other errors".
+    errors: Vec<(u32, u64)>,
+    durations: Durations,
+}
+
+impl From<&Stat> for Totals {
+    fn from(stat: &Stat) -> Self {
+        let mut errors: Vec<(u32, u64)> = stat
+            .errors
+            .iter()
+            .filter(|e| e.errno != 0 && e.count > 0)
+            .map(|e| (e.errno, u64::from(e.count)))
+            .collect();
+        if stat.other_errors > 0 {
+            errors.push((0, stat.other_errors));
+        }
+        errors.shrink_to_fit();
+        let mut durations = Durations::default();
+        durations.add_kernel(&stat.hist);
+        Self {
+            count: stat.count,
+            total_ns: stat.total_ns,
+            blocked_ns: stat.blocked_ns,
+            max_ns: stat.max_ns,
+            errors,
+            durations,
+        }
+    }
+}
+
+impl Totals {
+    fn since(&self, earlier: &Self) -> Self {
+        let errors = self.errors.iter().map(|&(errno, n)| {
+            let before = earlier
+                .errors
+                .iter()
+                .find(|e| e.0 == errno)
+                .map_or(0, |e| e.1);
+            (errno, n.saturating_sub(before))
+        });
+        Self {
+            count: self.count.saturating_sub(earlier.count),
+            total_ns: self.total_ns.saturating_sub(earlier.total_ns),
+            blocked_ns: self.blocked_ns.saturating_sub(earlier.blocked_ns),
+            max_ns: self.max_ns,
+            errors: errors.filter(|e| e.1 > 0).collect(),
+            durations: self.durations.since(&earlier.durations),
+        }
+    }
+}
+
+/// What a row of sums is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    tgid: u32,
+    thread: Thread,
+    op: u32,
+    peer: u64,
+}
+
+impl From<&StatKey> for Key {
+    fn from(key: &StatKey) -> Self {
+        let thread = Thread {
+            tid: key.tid,
+            start_ticks: key.start_ticks,
+        };
+        Self {
+            tgid: key.tgid,
+            thread,
+            op: key.op,
+            peer: key.peer,
+        }
+    }
+}
+
+/// The sums of every (thread, operation, peer): those of the last reading that had them.
+#[derive(Debug, Default)]
+pub(super) struct CallSums {
+    base: HashMap<Key, Totals>,
+    now: HashMap<Key, Totals>,
+}
+
+impl CallSums {
+    /// Sums at the start of the window.
+    pub fn set_base(&mut self, stats: &[(StatKey, Stat)]) {
+        self.base = stats
+            .iter()
+            .map(|(key, stat)| (key.into(), stat.into()))
+            .collect();
+    }
+
+    /// Sums at a later moment. A row that is gone (its thread ended) keeps its last sums.
+    pub fn learn(&mut self, stats: &[(StatKey, Stat)]) {
+        for (key, stat) in stats {
+            self.now.insert(key.into(), stat.into());
+        }
+    }
+
+    /// The rows of the window, and what exchanges took by group and peer.
+    pub fn finish(
+        self,
+        processes: &mut Processes,
+        peers: &HashMap<u64, PeerKey>,
+    ) -> (Vec<Calls>, Exchanges) {
+        let mut rows: HashMap<(ProcessId, u32, Peer), Totals> = HashMap::new();
+        let mut exchanges = Exchanges::new();
+        for (key, totals) in self.now {
+            let totals = match self.base.get(&key) {
+                Some(earlier) => totals.since(earlier),
+                None => totals,
+            };
+            if totals.count == 0 {
+                continue;
+            }
+            let process = processes.of(&Owner {
+                tgid: key.tgid,
+                thread: key.thread,
+                comm: [0; COMM_LEN],
+            });
+            let peer = resolve(key.peer, peers);
+            if key.op == op::derived::EXCHANGE {
+                let of = (processes.group(process), peer.clone());
+                exchanges.entry(of).or_default().add(&totals.durations);
+            }
+            match rows.get_mut(&(process, key.op, peer.clone())) {
+                Some(row) => add(row, &totals),
+                None => {
+                    rows.insert((process, key.op, peer), totals);
+                }
+            }
+        }
+        (bounded(rows, processes), exchanges)
+    }
+}
+
+/// Durations of exchanges by group (name, whether it is a pool) and peer.
+pub(super) type Exchanges = HashMap<((Vec<u8>, bool), Peer), Durations>;
+
+/// Rows that name a process, most time first; those beyond [`MAX_CALLS`] are added up by group.
+fn bounded(rows: HashMap<(ProcessId, u32, Peer), Totals>, processes: &Processes) -> Vec<Calls> {
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    // The key makes the order of equals the same in every run.
+    rows.sort_by(|a, b| b.1.total_ns.cmp(&a.1.total_ns).then_with(|| a.0.cmp(&b.0)));
+    let rest = rows.split_off(rows.len().min(MAX_CALLS));
+    let mut out: Vec<Calls> = rows
+        .into_iter()
+        .map(|((process, op, peer), t)| {
+            row(Some(process.0), processes.get(process).comm, op, peer, t)
+        })
+        .collect();
+    let mut others: HashMap<(Vec<u8>, u32, Peer), Totals> = HashMap::new();
+    for ((process, op, peer), totals) in rest {
+        let key = (processes.group(process).0, op, peer);
+        match others.get_mut(&key) {
+            Some(sum) => add(sum, &totals),
+            None => {
+                others.insert(key, totals);
+            }
+        }
+    }
+    let mut others: Vec<_> = others.into_iter().collect();
+    others.sort_by(|a, b| b.1.total_ns.cmp(&a.1.total_ns).then_with(|| a.0.cmp(&b.0)));
+    out.extend(
+        others
+            .into_iter()
+            .map(|((group, op, peer), t)| row(None, group, op, peer, t)),
+    );
+    out
+}
+
+fn row(pid: Option<u32>, comm: Vec<u8>, op: u32, peer: Peer, t: Totals) -> Calls {
+    Calls {
+        pid,
+        comm,
+        op: op::name(op),
+        peer,
+        count: t.count,
+        total_ns: t.total_ns,
+        blocked_ns: t.blocked_ns,
+        max_ns: t.max_ns,
+        errors: t.errors,
+        durations: t.durations,
+    }
+}
+
+fn add(to: &mut Totals, more: &Totals) {
+    to.count += more.count;
+    to.total_ns += more.total_ns;
+    to.blocked_ns += more.blocked_ns;
+    to.max_ns = to.max_ns.max(more.max_ns);
+    for &(errno, n) in &more.errors {
+        match to.errors.iter_mut().find(|e| e.0 == errno) {
+            Some(error) => error.1 += n,
+            None => to.errors.push((errno, n)),
+        }
+    }
+    to.durations.add(&more.durations);
+}
