@@ -136,13 +136,44 @@ pub fn totals(lines: &[String]) -> Option<Totals> {
     })
 }
 
-/// Names of the tests that failed.
+/// Names of the tests that failed, each with what it printed, cut to a readable length.
 #[must_use]
-pub fn failed(lines: &[String]) -> Vec<&str> {
+pub fn failures(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
+    const SHOWN: usize = 40;
+    let names = lines.iter().filter_map(|l| l.strip_prefix("failed: "));
+    let printed = |name: &str| {
+        let head = format!("test {name} ... ");
+        let after = lines
+            .iter()
+            .skip_while(move |l| !l.starts_with(&head))
+            .skip(1);
+        after
+            .map(String::as_str)
+            .take_while(|l| !l.starts_with("test ") && !l.starts_with("failed: "))
+            .take(SHOWN)
+            .collect()
+    };
+    names.map(|name| (name, printed(name))).collect()
+}
+
+/// The names and reasons in `test NAME ... skipped: REASON`.
+#[must_use]
+pub fn skipped(lines: &[String]) -> Vec<(&str, &str)> {
+    let skipped = |l: &'_ String| l.starts_with("test ") && l.contains(" ... skipped: ");
     lines
         .iter()
-        .filter_map(|l| l.strip_prefix("failed: "))
+        .filter(|l| skipped(l))
+        .filter_map(|l| l.strip_prefix("test ")?.split_once(" ... skipped: "))
         .collect()
+}
+
+/// The line that says most about a guest that died: the kernel's last words, or else the last line.
+#[must_use]
+pub fn last_words(lines: &[String]) -> &str {
+    let panic = lines
+        .iter()
+        .find(|l| l.contains("Kernel panic") || l.contains("BUG:"));
+    panic.or(lines.last()).map_or("nothing", String::as_str)
 }
 
 #[cfg(test)]
@@ -199,7 +230,7 @@ mod tests {
     fn totals_come_from_the_last_line_of_the_tests() {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let text = lines(
-            "test a ... ok (3 ms)\ntest b ... FAILED (1 ms)\n    3 is not 4\nfailed: b\n\
+            "test a ... ok (3 ms)\ntest c ... skipped: c needs Linux 5.11, this is 5.10\ntest b ... FAILED (1 ms)\n    3 is not 4\nfailed: b\n\
              test result: FAILED. 12 passed; 1 failed; 2 skipped; finished in 0.4 s\n",
         );
         assert_eq!(
@@ -210,7 +241,8 @@ mod tests {
                 skipped: 2
             })
         );
-        assert_eq!(failed(&text), ["b"]);
+        assert_eq!(failures(&text), [("b", vec!["    3 is not 4"])]);
+        assert_eq!(skipped(&text), [("c", "c needs Linux 5.11, this is 5.10")]);
         assert_eq!(totals(&lines("running 3 tests\n")), None);
     }
 }

@@ -10,17 +10,17 @@ mod initramfs;
 mod kernel;
 mod programs;
 mod qemu;
+mod verdict;
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use console::Job;
 use kernel::{KERNELS, Kernel};
-use programs::{Programs, TESTS};
-use qemu::{Guest, Outcome, Qemu};
+use programs::Programs;
+use qemu::{Guest, Qemu};
 
 use crate::sh;
 
@@ -55,6 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
     let kernels = select(&options.kernel)?;
     let cache = sh::target_dir()?.join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+    let _alone = lock(&cache)?;
     let programs = Programs::make(options, &cache)?;
     let qemu = Qemu::find(&cache)?;
     let mut bad = Vec::new();
@@ -71,6 +72,20 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("failed on {}", bad.join(", "));
     }
     Ok(())
+}
+
+/// Two runs at once would write the same files: the second waits for the first.
+fn lock(cache: &Path) -> Result<File> {
+    let path = cache.join("lock");
+    let open = || -> std::io::Result<File> {
+        let file = File::create(&path)?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            eprintln!("vm: waiting for another run to end ({})", path.display());
+            file.lock()?;
+        }
+        Ok(file)
+    };
+    open().with_context(|| format!("cannot lock {}", path.display()))
 }
 
 fn select(names: &[String]) -> Result<Vec<&'static Kernel>> {
@@ -119,96 +134,30 @@ fn boot(
     };
     let outcome = qemu.run(&guest)?;
     fs::remove_file(&initramfs)?;
-    let faults = faults(&outcome, limit);
-    println!("{}", summary(kernel, &image.release, &outcome));
-    for fault in &faults {
-        println!("      {fault}");
-    }
-    if faults.is_empty() && !options.keep_log {
+    let verdict = verdict::judge(kernel.name, &image.release, &outcome, limit);
+    println!("{}", verdict.lines.join("\n"));
+    if verdict.good && !options.keep_log {
         fs::remove_file(&log)?;
     } else {
         println!("      console: {}", log.display());
     }
-    Ok(faults.is_empty())
+    Ok(verdict.good)
 }
 
 /// The guest's job list, one line each: name, program, arguments, between tabs.
 fn jobs(options: &Options) -> String {
-    if let Some(command) = &options.exec {
-        return format!(
-            "exec\t/bin/sh\t-c\t{}\n",
-            command.replace(['\n', '\t'], " ")
-        );
+    if options.exec.is_some() {
+        return format!("{}\t/bin/sh\t/{}\n", verdict::EXEC, programs::SCRIPT);
     }
     let filter = options
         .filter
         .as_ref()
         .map(|f| format!("\t{f}"))
         .unwrap_or_default();
-    format!("doctor\t/bin/stallscope\tdoctor\ntests\t/bin/{TESTS}\t--test-threads=1{filter}\n")
-}
-
-/// One line: kernel, boot time, tests, total time.
-fn summary(kernel: &Kernel, release: &str, outcome: &Outcome) -> String {
-    let seconds = |d: Duration| format!("{:.1} s", d.as_secs_f64());
-    let boot = outcome.boot.map_or("never".to_owned(), seconds);
-    let tests = outcome
-        .report
-        .job("tests")
-        .and_then(|j| console::totals(&j.lines));
-    let tests = tests.map_or(String::new(), |t| {
-        format!("  {} passed, {} failed", t.passed, t.failed)
-    });
     format!(
-        "{:<5} {release}  boot {boot}  total {}{tests}",
-        kernel.name,
-        seconds(outcome.total)
+        "{}\t/bin/stallscope\tdoctor\n{}\t/bin/{}{filter}\n",
+        verdict::DOCTOR,
+        verdict::TESTS,
+        programs::TESTS
     )
-}
-
-/// Everything that was not as it should be.
-fn faults(outcome: &Outcome, limit: Duration) -> Vec<String> {
-    let report = &outcome.report;
-    let mut faults = Vec::new();
-    if outcome.timed_out {
-        faults.push(format!(
-            "ended after {} s: the guest did not finish",
-            limit.as_secs()
-        ));
-    }
-    faults.extend(report.fault.iter().map(|f| format!("in the guest: {f}")));
-    for job in &report.jobs {
-        faults.extend(job_faults(job));
-    }
-    faults.extend(report.left.iter().map(|l| format!("left behind: {l}")));
-    if !report.done && faults.is_empty() {
-        let last = report.other.last().map_or("nothing", String::as_str);
-        faults.push(format!(
-            "the guest ended early; its console ends in: {last}"
-        ));
-    }
-    faults
-}
-
-fn job_faults(job: &Job) -> Vec<String> {
-    let mut faults: Vec<String> = console::failed(&job.lines)
-        .iter()
-        .map(|name| format!("failed: {name}"))
-        .collect();
-    match job.code {
-        Some(0) => {}
-        Some(code) => faults.push(format!("{} ended with exit code {code}", job.name)),
-        None => faults.push(format!(
-            "{} did not end; its last line: {}",
-            job.name,
-            job.lines.last().map_or("", String::as_str)
-        )),
-    }
-    if job.name == "tests"
-        && job.code == Some(0)
-        && console::totals(&job.lines).is_none_or(|t| t.passed == 0)
-    {
-        faults.push("no test ran".to_owned());
-    }
-    faults
 }

@@ -14,12 +14,15 @@ use crate::{build, dist, object, sh};
 
 /// The test program's name in the guest's /bin.
 pub const TESTS: &str = "kernel-tests";
+/// The command of `--exec`, as a shell script in the guest's root.
+pub const SCRIPT: &str = "command";
 
 /// Name in the guest's /bin, and where it is on the host.
 #[derive(Debug)]
 pub struct Programs {
     init: PathBuf,
     files: Vec<(String, PathBuf)>,
+    script: Option<String>,
 }
 
 impl Programs {
@@ -69,7 +72,11 @@ impl Programs {
                 files.push((TESTS.to_owned(), path));
             }
         }
-        Ok(Self { init, files })
+        Ok(Self {
+            init,
+            files,
+            script: options.exec.clone(),
+        })
     }
 
     /// The guest's file system.
@@ -84,6 +91,9 @@ impl Programs {
         }
         for (n, module) in image.modules.iter().enumerate() {
             archive.program(&format!("modules/{n:02}.ko"), module)?;
+        }
+        if let Some(script) = &self.script {
+            archive.file(SCRIPT, script.as_bytes());
         }
         archive.file("job", jobs.as_bytes());
         Ok(archive.finish())

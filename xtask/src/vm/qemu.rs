@@ -38,7 +38,7 @@ pub struct Guest<'a> {
 }
 
 /// How a guest came out.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// What it said.
     pub report: Report,
@@ -138,12 +138,7 @@ impl Qemu {
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let lines = read_lines(&mut child);
         let mut child = Running(child);
-        let mut outcome = Outcome {
-            report: Report::default(),
-            boot: None,
-            total: Duration::ZERO,
-            timed_out: false,
-        };
+        let mut outcome = Outcome::default();
         loop {
             match lines.recv_timeout(guest.limit.saturating_sub(start.elapsed())) {
                 Ok(line) => {

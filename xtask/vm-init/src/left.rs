@@ -34,6 +34,7 @@ impl State {
         state.insert("pinned objects", names("/sys/fs/bpf"));
         state.insert("files in /tmp", names("/tmp"));
         state.insert("processes", processes());
+        state.insert("kernel warnings", warnings());
         state.insert(
             "settings",
             SETTINGS
@@ -87,6 +88,18 @@ fn bpf_ids(command: libc::c_long) -> BTreeSet<String> {
         ids.insert(attr[1].to_string());
         attr[0] = attr[1];
     }
+}
+
+/// The kernel's taint flags for an oops (7) and a warning (9), which a program must not be able to cause.
+fn warnings() -> BTreeSet<String> {
+    let taint = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
+    let taint: u64 = taint.trim().parse().unwrap_or(0);
+    let flags = [(7, "oops"), (9, "warning")];
+    flags
+        .iter()
+        .filter(|(bit, _)| taint >> bit & 1 == 1)
+        .map(|(_, name)| format!("{name} (see --exec 'COMMAND; dmesg')"))
+        .collect()
 }
 
 fn lines(path: &str) -> BTreeSet<String> {
