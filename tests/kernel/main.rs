@@ -1,1 +1,99 @@
-fn main() {}
+//! What the library sees of programs whose truth is known, on the running kernel: natively as root, and
+//! inside virtual machines with other kernels, where nothing but this one static binary exists.
+
+mod connects;
+mod counts;
+mod descriptors;
+mod fcgi;
+mod follow;
+mod hygiene;
+mod requests;
+mod shapes;
+mod steps;
+mod transfers;
+mod waits;
+
+use std::process::ExitCode;
+
+use probe_tests::{harness, tests};
+
+const TESTS: &[harness::Test] = tests! {
+    counts::{
+        count_mode_counts_every_call_by_result,
+        count_mode_counts_four_processes_at_once,
+        count_mode_times_calls,
+        ledger_counts_every_call,
+        ledger_leaves_out_who_is_not_followed,
+        errors_are_told_apart,
+    }
+    waits::{
+        each_call_is_charged_to_the_descriptor_that_woke_it,
+        epoll_data_need_not_be_the_descriptor,
+        epoll_registered_before_attach_blames_nobody_else,
+        a_time_out_is_charged_to_the_only_peer_or_to_several,
+    }
+    transfers::{
+        every_receiving_call_finds_its_peer,
+        every_receiving_call_finds_its_peer_over_ipv6,
+        every_receiving_call_finds_a_datagram_peer,
+        a_socketpair_has_an_unnamed_peer,
+        every_sending_call_is_charged_when_the_socket_is_full,
+    }
+    descriptors::{
+        a_connection_opened_before_attach_has_its_peer,
+        a_duplicate_leads_to_the_same_peer,
+        a_passed_descriptor_leads_to_the_same_peer,
+        a_descriptor_inherited_by_fork_leads_to_the_same_peer,
+        a_descriptor_kept_across_exec_leads_to_the_same_peer,
+        a_reused_number_leads_to_the_new_peer,
+    }
+    connects::{
+        a_non_blocking_connect_is_measured_to_established,
+        a_delayed_handshake_counts,
+        a_refused_connect_is_never_established,
+    }
+    follow::{
+        a_forked_child_is_followed,
+        threads_are_followed_old_and_new,
+        a_new_program_keeps_its_row_and_changes_its_name,
+        the_end_of_a_thread_is_reported,
+        a_reused_pid_is_another_process,
+        follow_all_finds_who_makes_a_call,
+    }
+    requests::{
+        parts_sum_to_wall_and_agree_with_the_worker,
+        a_poll_based_client_library_is_charged,
+        calls_on_one_connection_are_exchanges,
+        calls_at_once_are_marked_overlapped,
+        a_slow_client_is_not_a_slow_peer,
+        waiting_for_work_is_idle,
+        an_empty_request_is_a_request,
+    }
+    shapes::{
+        an_event_driven_server_has_no_requests_and_is_marked,
+        a_request_begun_before_attach_is_never_taken_for_whole,
+        an_unfinished_request_is_visible,
+        a_worker_that_dies_in_a_request_is_reported,
+        connections_kept_open_are_several_requests,
+    }
+    fcgi::{
+        script_and_uri_are_read_however_they_are_cut,
+        long_names_are_cut_not_lost,
+        a_kept_connection_carries_three_requests,
+        names_are_not_read_when_told_so,
+    }
+    hygiene::{
+        a_full_thread_table_is_counted,
+        hostile_names_come_through_as_bytes,
+        nothing_stays_after_the_end,
+        nothing_stays_after_kill_9,
+    }
+};
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some(follow::EXEC) => follow::exec_workload(),
+        Some(hygiene::ATTACH) => hygiene::attach_workload(),
+        _ => harness::run("kernel", TESTS),
+    }
+}

@@ -86,11 +86,52 @@ pub struct Child {
 
 /// Runs `work` in a forked process, which ends when `work` returns.
 pub fn fork(work: impl FnOnce(&mut Link)) -> anyhow::Result<Child> {
-    let (from_parent, to_child) = pipe()?;
-    let (from_child, to_parent) = pipe()?;
     // SAFETY: the child uses the allocator (which glibc keeps usable over fork), system calls and its
     // own memory only, and never returns.
-    let pid = unsafe { libc::fork() };
+    start(|| unsafe { libc::fork() }, work)
+}
+
+/// The same with a process id of the caller's choice (clone3 with `set_tid`, Linux 5.5), which must be
+/// free. For short work only: what libc remembers about the process is the parent's.
+pub fn fork_as(pid: u32, work: impl FnOnce(&mut Link)) -> anyhow::Result<Child> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct CloneArgs {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+        set_tid: u64,
+        set_tid_size: u64,
+    }
+    let pids = [pid as i32];
+    let args = CloneArgs {
+        exit_signal: libc::SIGCHLD as u64,
+        set_tid: pids.as_ptr() as u64,
+        set_tid_size: 1,
+        ..CloneArgs::default()
+    };
+    let clone = || {
+        // SAFETY: without flags clone3 is fork; the structure is complete for its size and outlives the call.
+        unsafe {
+            libc::syscall(
+                libc::SYS_clone3,
+                &raw const args,
+                std::mem::size_of::<CloneArgs>(),
+            ) as i32
+        }
+    };
+    start(clone, work)
+}
+
+fn start(make: impl FnOnce() -> i32, work: impl FnOnce(&mut Link)) -> anyhow::Result<Child> {
+    let (from_parent, to_child) = pipe()?;
+    let (from_child, to_parent) = pipe()?;
+    let pid = make();
     ensure!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
     if pid == 0 {
         // SAFETY: plain prctl; the workload ends with the thread that made it.

@@ -21,6 +21,8 @@ pub enum Calls {
     Reused,
     /// A connection for each, all sent before the first answer is read.
     Overlapped,
+    /// As curl does it: a non-blocking connection for each, poll before the send and before the receive.
+    Polled,
 }
 
 /// What a worker does in each request.
@@ -203,6 +205,11 @@ fn call_peer(plan: &Plan, peer: &Addr) {
             }
             let _ = sys::close(fd);
         }
+        Calls::Polled => {
+            for _ in 0..plan.calls {
+                poll_call(peer);
+            }
+        }
         Calls::Overlapped => {
             let fds: Vec<i32> = (0..plan.calls)
                 .map(|_| {
@@ -217,6 +224,22 @@ fn call_peer(plan: &Plan, peer: &Addr) {
             }
         }
     }
+}
+
+fn poll_call(peer: &Addr) {
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+    let fd = sys::socket(peer.family(), kind).expect("socket");
+    let wait_for = |events| {
+        let mut set = [sys::pollfd(fd, events)];
+        assert_eq!(sys::poll(&mut set, 30_000), Ok(1), "poll for the peer");
+    };
+    assert_eq!(sys::connect(fd, peer), Err(libc::EINPROGRESS));
+    wait_for(libc::POLLOUT);
+    assert_eq!(sys::so_error(fd), 0);
+    sys::sendto(fd, b"?", None).expect("send to the peer");
+    wait_for(libc::POLLIN);
+    assert_eq!(sys::recvfrom(fd, &mut [0; 64], 0), Ok(1));
+    let _ = sys::close(fd);
 }
 
 /// Waits in futex until a helper thread that sleeps for `time` wakes it; the time in futex, ns.

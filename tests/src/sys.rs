@@ -195,8 +195,13 @@ pub fn connect(fd: i32, addr: &Addr) -> Result<()> {
 /// A new stream socket, connected.
 pub fn connected(addr: &Addr) -> Result<i32> {
     let fd = socket(addr.family(), libc::SOCK_STREAM)?;
-    connect(fd, addr)?;
-    Ok(fd)
+    match connect(fd, addr) {
+        Ok(()) => Ok(fd),
+        Err(errno) => {
+            let _ = close(fd);
+            Err(errno)
+        }
+    }
 }
 
 /// The port that a socket is bound to.
