@@ -16,13 +16,14 @@ const ABOVE: [&str; 2] = ["cli", "session"];
 /// The user side's sources.
 const USER: &str = "probe-user/src/";
 /// Where `unsafe` may stand: the border to the kernel, and test workloads made of raw system calls.
-const UNSAFE: [&str; 6] = [
+const UNSAFE: [&str; 7] = [
     "probe-ebpf/",
     "probe-common/",
     "probe-user/src/attach/",
     "probe-user/src/collect/",
     "probe-user/src/main.rs",
     "tests/",
+    "xtask/vm-init/",
 ];
 /// Where aya may be used, beside the kernel side.
 const AYA: [&str; 4] = [
