@@ -101,7 +101,7 @@ pub fn api_peer(last: u8) -> Peer {
 
 /// One request in words, for [`request`].
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub struct Page {
     /// Calls to [`api`] 5, one wait each.
     pub calls: u32,
     /// Each takes so long, ns.
@@ -119,7 +119,7 @@ pub struct Shape {
 }
 
 /// 24 calls in a row of 371 ms each, as in incident A.
-pub const INCIDENT_A: Shape = Shape {
+pub const INCIDENT_A: Page = Page {
     calls: 24,
     each_ns: 371 * MS,
     first_extra_ns: 0,
@@ -130,7 +130,7 @@ pub const INCIDENT_A: Shape = Shape {
 };
 
 /// A finished request of `pid` that began `at` ns after [`START`].
-pub fn request(pid: u32, at: u64, shape: Shape) -> Request {
+pub fn request(pid: u32, at: u64, shape: Page) -> Request {
     let calls_ns = if shape.parallel {
         shape.each_ns
     } else {
@@ -225,7 +225,7 @@ pub fn window(readings: impl IntoIterator<Item = Reading>) -> Window {
 }
 
 /// A window of `n` requests of one shape, spread over 9 workers.
-pub fn window_of(n: u32, shape: Shape) -> Window {
+pub fn window_of(n: u32, shape: Page) -> Window {
     let requests = (0..n)
         .map(|i| request(i % 9 + 1, u64::from(i) * MS, shape))
         .collect();

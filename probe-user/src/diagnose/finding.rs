@@ -147,47 +147,77 @@ pub struct Culprit {
 /// One line of proof.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
+    /// What it belongs to, so that outputs can put related lines together: `per request`, `per call`.
+    pub about: &'static str,
     /// What it is, in words.
-    pub text: String,
+    pub text: Sentence,
     /// How much.
     pub value: Quantity,
     /// The command that confirms it by hand. It holds no name from the traced system, only numbers.
     pub command: Option<String>,
 }
 
-/// A piece of a sentence: most is our own words, some is a name from the traced system, which the
-/// outputs escape.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A piece of a sentence. Numbers stay numbers, for the outputs to write; names from the traced system
+/// are kept apart from our own words, for the outputs to escape.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// Our own words.
     Text(String),
-    /// A peer's address.
+    /// A number with its unit.
+    Value(Quantity),
+    /// A peer.
     Peer(Peer),
     /// A name from the traced system, any bytes.
     Name(Vec<u8>),
 }
 
-/// A sentence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sentence(pub Vec<Piece>);
-
-impl From<String> for Sentence {
-    fn from(text: String) -> Self {
-        Self(vec![Piece::Text(text)])
+impl From<&str> for Piece {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
     }
 }
+
+impl From<String> for Piece {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Quantity> for Piece {
+    fn from(value: Quantity) -> Self {
+        Self::Value(value)
+    }
+}
+
+impl From<&Peer> for Piece {
+    fn from(peer: &Peer) -> Self {
+        Self::Peer(peer.clone())
+    }
+}
+
+/// A sentence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sentence(pub Vec<Piece>);
 
 impl From<&str> for Sentence {
     fn from(text: &str) -> Self {
-        text.to_owned().into()
+        Self(vec![text.into()])
     }
 }
 
+/// A [`Sentence`] of pieces: text, [`Quantity`], `&Peer`, or a [`Piece`].
+macro_rules! sentence {
+    ($( $piece:expr ),+ $(,)?) => {
+        $crate::diagnose::Sentence(vec![$( $crate::diagnose::Piece::from($piece) ),+])
+    };
+}
+pub(super) use sentence;
+
 /// Something to try. The tool never does it itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remedy {
     /// What to do.
-    pub text: String,
+    pub text: Sentence,
     /// The command, for now.
     pub command: Option<String>,
     /// The same so that it survives a reboot.
@@ -195,7 +225,7 @@ pub struct Remedy {
     /// For a setting: its value now, and the proposed one.
     pub change: Option<(String, String)>,
     /// What it brings, with the arithmetic.
-    pub arithmetic: Option<String>,
+    pub arithmetic: Option<Sentence>,
     /// What may go wrong.
     pub risk: String,
 }

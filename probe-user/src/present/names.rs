@@ -2,7 +2,7 @@
 
 use probe_common::peer::special;
 
-use super::escape;
+use super::{escape, units};
 use crate::{
     aggregate::Peer,
     diagnose::{Piece, Sentence},
@@ -67,6 +67,7 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         .iter()
         .map(|piece| match piece {
             Piece::Text(text) => text.clone(),
+            Piece::Value(value) => units::quantity(*value),
             Piece::Peer(peer) => peer_long(peer),
             Piece::Name(bytes) => escape::bounded(bytes, 100),
         })
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn names_in_sentences_are_escaped() {
         let s = Sentence(vec![
-            Piece::Text("slow: ".into()),
+            Piece::from("slow: "),
             Piece::Name(b"/a\x1b]0;x\x07".to_vec()),
         ]);
         assert_eq!(sentence(&s), "slow: /a\\x1b]0;x\\x07");

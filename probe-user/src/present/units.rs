@@ -1,5 +1,7 @@
 //! Durations, counts and shares as people read them.
 
+use crate::diagnose::{Quantity, Unit};
+
 /// A duration of `ns` in at most 6 characters of number and a unit: `9.02 s`, `371 ms`, `42 µs`, `2 m 5 s`.
 pub fn duration(ns: u64) -> String {
     const MINUTE: u64 = 60_000_000_000;
@@ -108,6 +110,23 @@ pub fn bytes(n: u64) -> String {
         1_000_000..1_000_000_000 => three(n as f64 / 1e6, "MB"),
         _ => three(n as f64 / 1e9, "GB"),
     }
+}
+
+/// A number in its unit.
+pub fn quantity(q: Quantity) -> String {
+    match q.unit {
+        Unit::Ns => duration(whole(q.value)),
+        Unit::Ratio => percent(q.value),
+        Unit::Count => mean(q.value),
+        Unit::PerSecond => format!("{}/s", mean(q.value)),
+        Unit::Bytes => bytes(whole(q.value)),
+    }
+}
+
+/// The nearest whole number that is not negative.
+fn whole(value: f64) -> u64 {
+    // A cast from a float saturates, and makes NaN 0.
+    value.round() as u64
 }
 
 /// `1 worker`, `2 workers`.

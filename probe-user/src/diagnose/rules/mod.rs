@@ -169,3 +169,78 @@ pub(crate) fn finding_for_tests() -> Finding {
         symptoms: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Ids of the probes that there are.
+    const PROBE_IDS: &[&str] = &[
+        "calls",
+        "scheduler",
+        "lifecycle",
+        "established",
+        "peers",
+        "epoll",
+        "requests",
+        "fastcgi",
+        "blocked_syscall",
+    ];
+
+    #[test]
+    fn ids_and_names_are_unique_and_follow_the_pattern() {
+        let ids: BTreeSet<_> = CATALOGUE.iter().map(|r| r.id).collect();
+        let names: BTreeSet<_> = CATALOGUE.iter().map(|r| r.name).collect();
+        assert_eq!((ids.len(), names.len()), (CATALOGUE.len(), CATALOGUE.len()));
+        for rule in CATALOGUE {
+            let (area, number) = rule.id.split_at(1);
+            assert!("WTUSC".contains(area), "{}", rule.id);
+            assert!(
+                number.len() == 2 && number.bytes().all(|b| b.is_ascii_digit()),
+                "{}",
+                rule.id
+            );
+            let word = |w: &str| {
+                !w.is_empty()
+                    && w.bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            };
+            assert!(rule.name.split('-').all(word), "{}", rule.name);
+            assert!(
+                rule.summary.len() <= 80 && !rule.summary.contains('\n'),
+                "{}",
+                rule.id
+            );
+        }
+    }
+
+    #[test]
+    fn every_heading_of_every_rule_is_filled() {
+        for rule in CATALOGUE {
+            for (heading, text) in rule.doc.sections() {
+                assert!(text.len() > 60, "{}: {heading}", rule.id);
+                assert_eq!(text, text.trim(), "{}: {heading}", rule.id);
+            }
+        }
+    }
+
+    #[test]
+    fn every_probe_that_a_rule_needs_exists() {
+        for rule in CATALOGUE {
+            assert!(!rule.needs.is_empty(), "{} needs nothing", rule.id);
+            for need in rule.needs {
+                assert!(PROBE_IDS.contains(need), "{} needs {need}", rule.id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_is_found_by_id_by_name_and_by_both() {
+        for asked in ["W01", "w01", "blocking-upstream", " W01 blocking-upstream "] {
+            assert_eq!(find(asked).map(|r| r.id), Some("W01"), "{asked}");
+        }
+        assert!(find("W0").is_none() && find("").is_none());
+    }
+}
