@@ -47,13 +47,11 @@ fn parse(text: &str) -> Result<Duration, String> {
         .iter()
         .find_map(|(suffix, ns)| Some((text.strip_suffix(suffix)?, *ns)))
     else {
-        return Err(
-            if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
-                format!("it has no unit; did you mean {text}s?")
-            } else {
-                "write it as a number and a unit: 500ms, 10s, 2m or 1h".into()
-            },
-        );
+        return match text.parse::<u64>() {
+            Ok(0) => Ok(Duration::ZERO),
+            Ok(number) => Err(format!("it has no unit; did you mean {number}s?")),
+            Err(_) => Err("write it as a number and a unit: 500ms, 10s, 2m or 1h".into()),
+        };
     };
     nanoseconds(number, unit)
         .map(Duration::from_nanos)
@@ -106,6 +104,7 @@ mod tests {
         for (text, part) in [
             ("0s", "it is 0"),
             ("0ms", "it is 0"),
+            ("0", "it is 0"),
             ("0.0h", "it is 0"),
             ("-5s", "negative"),
             ("--json", "negative or missing"),

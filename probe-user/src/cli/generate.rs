@@ -37,7 +37,8 @@ pub fn man(out: &mut dyn Write) -> io::Result<()> {
     for sub in command.get_subcommands() {
         subcommand(sub, out)?;
     }
-    page.render_extra_section(out)?;
+    writeln!(out, ".SH EXAMPLES")?;
+    notes(&command, out)?;
     page.render_version_section(out)
 }
 
@@ -47,7 +48,6 @@ fn subcommand(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     let mut body = Vec::new();
     page.render_synopsis_section(&mut body)?;
     page.render_options_section(&mut body)?;
-    page.render_extra_section(&mut body)?;
     let about = command.get_about().map(ToString::to_string);
     writeln!(out, ".SH {}", command.get_name().to_uppercase())?;
     writeln!(out, "{}", about.unwrap_or_default().replace('-', "\\-"))?;
@@ -57,7 +57,22 @@ fn subcommand(command: &Command, out: &mut dyn Write) -> io::Result<()> {
             None => writeln!(out, "{line}")?,
         }
     }
-    Ok(())
+    writeln!(out, ".SS EXAMPLES")?;
+    notes(command, out)
+}
+
+/// The last part of the help, line by line as it is there.
+fn notes(command: &Command, out: &mut dyn Write) -> io::Result<()> {
+    let text = command.get_after_help().map(ToString::to_string);
+    writeln!(out, ".nf")?;
+    for line in text.unwrap_or_default().lines() {
+        if !matches!(line, "Examples:" | "Start here:") {
+            // No line begins with a dot or an apostrophe for roff: `\&` is empty, but comes first.
+            let line = line.replace('\\', "\\e").replace('-', "\\-");
+            writeln!(out, "\\&{line}")?;
+        }
+    }
+    writeln!(out, ".fi")
 }
 
 #[cfg(test)]

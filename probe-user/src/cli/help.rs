@@ -9,49 +9,50 @@ and prints a ranked diagnosis with the numbers and the remedies.";
 /// `stallscope --help`, last part.
 pub const EXAMPLES: &str = "\
 Start here:
-  sudo stallscope diagnose                      everything on this node, 30 s
-  sudo stallscope diagnose --pool www           one PHP-FPM pool
-  sudo stallscope workers --pool www            what each worker does right now
-  sudo stallscope count connect poll            who calls what, how often
-  sudo stallscope doctor                        does it work here, and if not, why
+  sudo stallscope diagnose              everything on this node, 30 s
+  sudo stallscope diagnose --pool www   one PHP-FPM pool
+  sudo stallscope workers --pool www    what each worker does right now
+  sudo stallscope count connect poll    who calls what, how often
+  sudo stallscope doctor                does it work here, and if not, why
 
-`stallscope COMMAND --help` has more. Exit code: 0 nothing wrong found, 1 something found (diagnose),
-2 could not do its job.";
+`stallscope COMMAND --help` has more.
+Exit code: 0 nothing wrong found, 1 something found (diagnose), 2 it could not do its job.";
 
 /// `diagnose --help`.
 pub const DIAGNOSE: &str = "\
 Examples:
-  sudo stallscope diagnose                              all processes, 30 s
-  sudo stallscope diagnose --pool www --duration 10s    PHP-FPM pool www
-  sudo stallscope diagnose --pid 4711 --pid 4712        two processes and what they fork
-  sudo stallscope diagnose --comm gunicorn              every process of that name
+  sudo stallscope diagnose                             all processes, 30 s
+  sudo stallscope diagnose --pool www --duration 10s   PHP-FPM pool www
+  sudo stallscope diagnose --pid 4711 --pid 4712       two processes, and their forks
+  sudo stallscope diagnose --comm gunicorn             every process of that name
   sudo stallscope diagnose --cgroup system.slice/php8.2-fpm.service
-  sudo stallscope diagnose --json > report.json         for the postmortem (progress stays on stderr)
+  sudo stallscope diagnose --json > report.json        for the postmortem
 
-Ctrl-C or SIGTERM ends the run early with a full report of what was seen; a second Ctrl-C stops at once.
-Exit code: 0 nothing at warning or above, 1 something is, 2 it could not do its job. A reader that goes
-away (`| head`) does not change the exit code.";
+Ctrl-C or SIGTERM ends the run early, with a full report of what was seen.
+A second Ctrl-C stops at once. Progress is shown on stderr.
+Exit code: 0 nothing at warning or above, 1 something is, 2 it could not do its job.
+A reader that goes away (`| head`) does not change it.";
 
 /// `count --help`.
 pub const COUNT: &str = "\
 Examples:
-  sudo stallscope count connect poll --duration 5s      who connects and polls, how often, which errors
-  sudo stallscope count connect poll --wait             and how long each call took (p50, p99)
-  sudo stallscope count fsync fdatasync --comm mysqld   any system call, one process name
-  sudo stallscope count futex --pid 4711 --json
+  sudo stallscope count connect poll                    who, how often, which errors
+  sudo stallscope count connect poll --wait             and how long (p50, p99)
+  sudo stallscope count fsync fdatasync --comm mysqld   any call, one process name
+  sudo stallscope count futex --pid 4711 --duration 1m --json
 
-Names are the kernel's: newstat for stat(), newfstatat, sendfile64, ... A wrong one is answered with the
-nearest. Ctrl-C ends early with what was counted.
+Names are the kernel's: newstat for stat(), sendfile64, ...; a wrong one is answered
+with the nearest. Ctrl-C ends early with what was counted.
 Exit code: 0 counted (also when nothing happened), 2 it could not do its job.";
 
 /// `workers --help`.
 pub const WORKERS: &str = "\
 Examples:
-  sudo stallscope workers --pool www                    refreshed every second, Ctrl-C to end
+  sudo stallscope workers --pool www              refreshed every second, until Ctrl-C
   sudo stallscope workers --pool www --interval 250ms
-  sudo stallscope workers --count 1                     one table, then end
-  sudo stallscope workers --json --duration 1m          one JSON object a line
-  sudo stallscope workers | grep -v idle                piped: one plain block per interval
+  sudo stallscope workers --count 1               one table, then end
+  sudo stallscope workers --json --duration 1m    one JSON object a line
+  sudo stallscope workers | grep catalog.php      piped: a plain block per interval
 
 Exit code: 0, or 2 when it could not do its job.";
 
@@ -70,7 +71,8 @@ Examples:
   stallscope explain W01
   stallscope explain blocking-upstream
 
-Needs no root. `stallscope rules` lists what there is. Exit code: 0, or 2 for an unknown rule.";
+Needs no root. `stallscope rules` lists what there is.
+Exit code: 0, or 2 for an unknown rule.";
 
 /// `rules --help`.
 pub const RULES: &str = "\

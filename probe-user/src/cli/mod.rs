@@ -20,7 +20,7 @@ pub use usage::{Stop, parse};
     about = "Finds what the processes of a sick Linux node wait for",
     long_about = help::ABOUT,
     after_help = help::EXAMPLES,
-    max_term_width = 100,
+    max_term_width = 90,
     disable_help_subcommand = true
 )]
 pub struct Cli {
@@ -28,8 +28,14 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Colour in text output: auto = on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// Colour: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
     pub color: Color,
 }
 
@@ -47,11 +53,11 @@ pub enum Color {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch for a while, then say what the requests wait for and what to do about it
+    /// Watch for a while, then say what requests wait for and what to do
     #[command(after_help = help::DIAGNOSE)]
     Diagnose(Diagnose),
 
-    /// Count system calls by process, with their errors: what a bpftrace one-liner would tell
+    /// Count system calls by process, with their errors
     #[command(after_help = help::COUNT)]
     Count(Count),
 
@@ -63,7 +69,7 @@ pub enum Command {
     #[command(after_help = help::DOCTOR)]
     Doctor(Doctor),
 
-    /// Explain a rule: what it sees, why it matters, how to confirm it, what to try
+    /// Explain a rule: what it sees, how to confirm it, what to try
     #[command(after_help = help::EXPLAIN)]
     Explain {
         /// The rule's id (W01) or name (blocking-upstream)
@@ -81,7 +87,8 @@ pub enum Command {
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {
-        /// The shell
+        /// bash, zsh, fish, elvish or powershell
+        #[arg(hide_possible_values = true)]
         shell: clap_complete::Shell,
     },
 
@@ -95,7 +102,7 @@ pub enum Command {
 #[command(next_help_heading = "Targets (several add up; none = all processes)")]
 pub struct Targets {
     /// Watch this process and what it forks (repeatable)
-    #[arg(long = "pid", value_name = "PID", value_parser = value_parser!(u32).range(1..=4_194_304))]
+    #[arg(long = "pid", value_name = "PID", value_parser = value_parser!(u32).range(1..=4_194_304), allow_negative_numbers = true)]
     pub pids: Vec<u32>,
 
     /// Watch the processes of exactly this name, as in /proc/PID/comm (repeatable)
@@ -106,7 +113,7 @@ pub struct Targets {
     #[arg(long = "pool", value_name = "NAME", value_parser = usage::not_empty())]
     pub pools: Vec<OsString>,
 
-    /// Watch the processes in this cgroup and below it, such as system.slice/php8.2-fpm.service (repeatable)
+    /// Watch the processes in this cgroup and below it (repeatable)
     #[arg(long = "cgroup", value_name = "PATH")]
     pub cgroups: Vec<PathBuf>,
 }

@@ -218,6 +218,8 @@ mod tests {
             let help = sub.clone().render_long_help().to_string();
             assert!(help.contains("Examples:"), "{}", sub.get_name());
             assert!(help.contains("stallscope"), "{}", sub.get_name());
+            let widest = help.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(90), "{}: {widest:?}", sub.get_name());
         }
     }
 
