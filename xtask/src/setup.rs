@@ -62,10 +62,7 @@ fn install_debian() -> Result<Toolchain> {
     };
     let headers = format!("llvm-{llvm}-dev");
     let why = "to build bpf-linker";
-    apt::install(
-        &apt::missing(&[&headers, "g++", "zlib1g-dev", "libzstd-dev"]),
-        why,
-    )?;
+    apt::install(&apt::missing(&[&headers]), why)?;
 
     let folder = toolchain::tools_dir()?;
     let mut install = sh::cargo();
@@ -81,6 +78,7 @@ fn install_debian() -> Result<Toolchain> {
         .args(["--features", &format!("llvm-{llvm}"), "--root"])
         .arg(&folder)
         .env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"))
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env_remove("RUSTFLAGS");
     println!(
         "setup: installing bpf-linker {LINKER_VERSION} into {} (to link the kernel side): LLVM_PREFIX=/usr/lib/llvm-{llvm} {}",
