@@ -24,6 +24,10 @@ macro_rules! shared {
                 // SAFETY: the struct holds integers and arrays of them only, for which all-zero is valid.
                 unsafe { core::mem::zeroed() }
             };
+
+            /// Name, offset and size in bytes of each field, for the blessed layout (abi.txt).
+            pub const LAYOUT: &[(&str, usize, usize)] =
+                &[$((stringify!($field), core::mem::offset_of!($name, $field), core::mem::size_of::<$ty>()),)*];
         }
 
         #[cfg(feature = "user")]
