@@ -34,9 +34,11 @@ const AYA: [&str; 4] = [
 ];
 /// Stages that are pure functions, and what they may not touch.
 const PURE: [&str; 2] = ["probe-user/src/aggregate/", "probe-user/src/diagnose/"];
-const IMPURE: [&str; 6] = [
+const IMPURE: [&str; 8] = [
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
     "std::process",
     "std::env",
     "Instant::now",
