@@ -1,1 +1,49 @@
-fn main() {}
+//! The binary on real servers: nginx and PHP-FPM, gunicorn, and a peer of the test's own that is slow by a
+//! known time. What it reports is compared with what the servers themselves measured.
+
+mod count;
+mod ends;
+mod healthy;
+mod other_servers;
+mod report;
+mod slow;
+
+use std::process::ExitCode;
+
+use probe_tests::{harness, tests};
+
+const TESTS: &[harness::Test] = tests! {
+    slow::{
+        many_calls_on_connections_of_their_own,
+        many_calls_on_one_connection,
+        one_slow_call,
+        many_calls_kept_alive_over_kept_fastcgi,
+        calls_at_once,
+        drawn_numbers_over_a_unix_socket,
+        drawn_numbers_over_tcp,
+    }
+    healthy::{
+        a_fast_page_at_full_load_has_no_finding,
+        every_request_is_counted,
+        an_idle_pool_has_no_finding,
+    }
+    other_servers::{
+        gunicorn_is_known_by_behaviour,
+        a_redis_like_peer_opened_before_attach_is_named,
+    }
+    count::{
+        count_equals_the_program_and_bpftrace,
+        count_takes_what_it_is_asked_for,
+    }
+    ends::{
+        the_text_report_names_the_cause_and_holds_no_raw_bytes,
+        sigterm_ends_with_a_report_and_leaves_nothing,
+        kill_9_leaves_nothing,
+        a_pool_that_ends_while_watched_ends_the_run,
+        a_closed_stdout_is_no_panic,
+    }
+};
+
+fn main() -> ExitCode {
+    harness::run("e2e", TESTS)
+}

@@ -116,12 +116,12 @@ pub fn nothing_stays_after_kill_9() -> anyhow::Result<()> {
         of_maps.is_subset(&programs::maps()) && of_programs.is_subset(&programs::programs()),
         "the kernel does not list what the process holds"
     );
-    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let mounts = std::fs::read_to_string("/proc/1/mounts")?;
     tool.signal(libc::SIGKILL);
     tool.process.wait()?;
     programs::wait_until_gone(&of_programs, &of_maps)?;
     ensure!(
-        std::fs::read_to_string("/proc/self/mounts")? == mounts,
+        std::fs::read_to_string("/proc/1/mounts")? == mounts,
         "a mount stays behind"
     );
     Ok(())

@@ -1,6 +1,11 @@
 //! What is loaded in the kernel, asked of the kernel itself (bpf(2)), not of the tool.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
 
 /// BPF_PROG_GET_NEXT_ID and BPF_MAP_GET_NEXT_ID of bpf(2).
 const PROG_GET_NEXT_ID: i64 = 11;
@@ -67,6 +72,32 @@ pub fn held_by(pid: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
         }
     }
     (programs, maps)
+}
+
+/// Waits until a process has programs loaded and no more are coming: its descriptors have not changed for
+/// a while. True when it has ended instead.
+pub fn wait_until_attached(process: &mut std::process::Child) -> anyhow::Result<bool> {
+    const QUIET: Duration = Duration::from_millis(300);
+    let begun = Instant::now();
+    let (mut last, mut since) = (usize::MAX, begun);
+    loop {
+        if process.try_wait()?.is_some() {
+            return Ok(true);
+        }
+        let pid = process.id();
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        let loaded = !held_by(pid).0.is_empty();
+        if !loaded || descriptors != last {
+            (last, since) = (descriptors, Instant::now());
+        } else if since.elapsed() > QUIET {
+            return Ok(false);
+        }
+        ensure!(
+            begun.elapsed() < Duration::from_secs(20),
+            "process {pid} does not attach"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Waits until the kernel has freed all of these (it does so a moment after the last reference is gone).

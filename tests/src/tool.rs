@@ -87,31 +87,15 @@ impl Tool {
     /// Starts it and waits until its programs are loaded and no more are coming.
     pub fn start_attached(args: &[&str]) -> anyhow::Result<Self> {
         let mut tool = Self::start(args)?;
-        let begun = Instant::now();
-        let (mut last, mut since) = (usize::MAX, Instant::now());
-        loop {
-            if tool.spawned.process.try_wait()?.is_some() {
-                let output = tool.finish()?;
-                bail!(
-                    "stallscope {args:?} ended at once ({:?}): {}",
-                    output.code,
-                    output.stderr
-                );
-            }
-            let descriptors = std::fs::read_dir(format!("/proc/{}/fd", tool.pid()))?.count();
-            let loaded = programs::held_by(tool.pid()).0.len();
-            if loaded == 0 || descriptors != last {
-                (last, since) = (descriptors, Instant::now());
-            }
-            if loaded > 0 && since.elapsed() > Duration::from_millis(300) {
-                return Ok(tool);
-            }
-            ensure!(
-                begun.elapsed() < Duration::from_secs(20),
-                "stallscope {args:?} does not attach"
+        if programs::wait_until_attached(&mut tool.spawned.process)? {
+            let output = tool.finish()?;
+            bail!(
+                "stallscope {args:?} ended at once ({:?}): {}",
+                output.code,
+                output.stderr
             );
-            std::thread::sleep(Duration::from_millis(10));
         }
+        Ok(tool)
     }
 
     /// Its process id.

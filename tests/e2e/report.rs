@@ -1,0 +1,99 @@
+//! What the cases read out of the JSON of `diagnose`: the only place that knows its shape.
+
+use anyhow::{Context as _, ensure};
+use probe_tests::tool::Output;
+use serde_json::Value;
+
+/// A parsed report.
+pub struct Report(pub Value);
+
+/// One group of workers in it.
+pub struct Group<'a>(&'a Value);
+
+impl Report {
+    /// Parses it and checks the fields that every report has.
+    pub fn of(output: &Output) -> anyhow::Result<Self> {
+        let json = output.json()?;
+        for field in [
+            "schema_version",
+            "host",
+            "window",
+            "signals",
+            "findings",
+            "not_judged",
+            "losses",
+            "cost",
+        ] {
+            ensure!(
+                !json[field].is_null(),
+                "no {field} at the top level: {json}"
+            );
+        }
+        Ok(Self(json))
+    }
+
+    /// The findings.
+    pub fn findings(&self) -> &[Value] {
+        self.0["findings"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// Rules of the findings, in order.
+    pub fn rules(&self) -> Vec<&str> {
+        self.findings()
+            .iter()
+            .filter_map(|f| f["rule"].as_str())
+            .collect()
+    }
+
+    /// The group of this name.
+    pub fn group(&self, name: &str) -> anyhow::Result<Group<'_>> {
+        let groups = self.0["signals"]["groups"].as_array();
+        groups
+            .and_then(|all| all.iter().find(|g| g["name"] == name))
+            .map(Group)
+            .with_context(|| format!("no group {name}: {}", self.0["signals"]))
+    }
+
+    /// Sum of everything that was lost.
+    pub fn lost(&self) -> u64 {
+        fn sum(value: &Value) -> u64 {
+            match value {
+                Value::Number(n) => n.as_u64().unwrap_or(0),
+                Value::Array(all) => all.iter().map(sum).sum(),
+                Value::Object(all) => all.values().map(sum).sum(),
+                _ => 0,
+            }
+        }
+        sum(&self.0["losses"])
+    }
+}
+
+fn number(value: &Value, field: &str) -> anyhow::Result<u64> {
+    value[field]
+        .as_u64()
+        .with_context(|| format!("no number {field} in {value}"))
+}
+
+impl Group<'_> {
+    /// A number of the group.
+    pub fn number(&self, field: &str) -> anyhow::Result<u64> {
+        number(self.0, field)
+    }
+
+    /// Wall time of its finished requests, ns, and the sum of its parts.
+    pub fn wall_and_parts(&self) -> anyhow::Result<(u64, u64)> {
+        let parts = self.0["parts_ns"].as_object().context("no parts_ns")?;
+        Ok((
+            number(self.0, "wall_ns")?,
+            parts.values().filter_map(Value::as_u64).sum(),
+        ))
+    }
+
+    /// The peer waited for most: its name, and numbers about it.
+    pub fn top_peer(&self) -> anyhow::Result<(String, &Value)> {
+        let peer = self.0["peers"]
+            .get(0)
+            .with_context(|| format!("no peers in {}", self.0))?;
+        Ok((peer["peer"].to_string(), peer))
+    }
+}
