@@ -40,7 +40,7 @@ impl From<&Stat> for Totals {
         }
         errors.shrink_to_fit();
         let mut durations = Durations::default();
-        durations.add_kernel(&stat.hist);
+        durations.add_kernel(&stat.hist, stat.max_ns);
         Self {
             count: stat.count,
             total_ns: stat.total_ns,

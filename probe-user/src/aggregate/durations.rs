@@ -9,16 +9,19 @@ use super::Histogram;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
     buckets: Vec<(u16, u64)>,
+    max_ns: u64,
 }
 
 impl Durations {
     /// Adds one duration of `ns`.
     pub fn record(&mut self, ns: u64) {
         self.add_to(hist::bucket(ns) as u16, 1);
+        self.max_ns = self.max_ns.max(ns);
     }
 
-    /// Adds the counts of a kernel histogram.
-    pub fn add_kernel(&mut self, counts: &[u32; hist::BUCKETS]) {
+    /// Adds the counts of a kernel histogram whose longest duration is `max_ns`.
+    pub fn add_kernel(&mut self, counts: &[u32; hist::BUCKETS], max_ns: u64) {
+        self.max_ns = self.max_ns.max(max_ns);
         for (bucket, &count) in counts.iter().enumerate() {
             if count > 0 {
                 self.add_to(bucket as u16, u64::from(count));
@@ -31,17 +34,22 @@ impl Durations {
         for &(bucket, count) in &other.buckets {
             self.add_to(bucket, count);
         }
+        self.max_ns = self.max_ns.max(other.max_ns);
     }
 
     /// What came since `earlier`, a former state of the same histogram. Kernel counts are 32 bits wide and
-    /// only grow; should one be smaller than before, it counts as not grown.
+    /// only grow; should one be smaller than before, it counts as not grown. The longest stays the longest
+    /// so far: the kernel side does not say when it was.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut buckets = self.buckets.clone();
         for (bucket, count) in &mut buckets {
             *count = count.saturating_sub(earlier.count_in(*bucket));
         }
         buckets.retain(|&(_, count)| count > 0);
-        Self { buckets }
+        Self {
+            buckets,
+            max_ns: self.max_ns,
+        }
     }
 
     /// Durations counted.
@@ -69,7 +77,7 @@ impl Durations {
     }
 
     /// The duration, ns, that a share of `q` (0 to 1) of all durations does not exceed: interpolated
-    /// inside its bucket, so off by at most an eighth. 0 when nothing was counted.
+    /// inside its bucket, so off by at most an eighth, and never above the longest. 0 when nothing was counted.
     pub fn quantile(&self, q: f64) -> u64 {
         let rank = q.clamp(0.0, 1.0) * self.len() as f64;
         let mut below = 0.0;
@@ -78,7 +86,7 @@ impl Durations {
             if below + count >= rank {
                 let (low, high) = (hist::lower_ns(bucket.into()), hist::upper_ns(bucket.into()));
                 let inside = ((rank - below) / count).clamp(0.0, 1.0);
-                return low + (inside * (high - low) as f64) as u64;
+                return (low + (inside * (high - low) as f64) as u64).min(self.max_ns.max(low));
             }
             below += count;
         }
@@ -127,13 +135,13 @@ mod tests {
         for (bucket, count) in counts.iter_mut().enumerate() {
             *count = bucket as u32 * 7 + 1;
         }
-        all.add_kernel(&counts);
+        all.add_kernel(&counts, u64::MAX);
         let hdr = all.to_hdr();
         assert_eq!(hdr.len(), all.len());
         for (bucket, &count) in counts.iter().enumerate() {
             assert_eq!(
                 hdr.count_at(middle(bucket as u16)),
-                u64::from(count),
+                count,
                 "bucket {bucket}"
             );
             assert_eq!(hist::bucket(middle(bucket as u16)), bucket as u32);
@@ -164,5 +172,8 @@ mod tests {
             assert!((got - ms).abs() / ms < 0.125, "{q}: {got} ms");
         }
         assert_eq!(Durations::default().quantile(0.5), 0);
+        let mut same = Durations::default();
+        (0..10).for_each(|_| same.record(371_000_000));
+        assert!(same.quantile(0.99) <= 371_000_000);
     }
 }

@@ -1,6 +1,6 @@
 //! Sums over the requests of one group.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use probe_common::{
     peer::{PeerKey, special},
@@ -8,11 +8,11 @@ use probe_common::{
 };
 
 use super::{
-    Durations, Group, MAX_PEERS, MAX_SLOWEST, Parts, Peer, PeerTime, RequestPeer, RequestSpan,
-    RequestSummary, Use, new_histogram,
+    Durations, Group, Histogram, MAX_PEERS, MAX_SLOWEST, Parts, Peer, PeerTime, RequestPeer,
+    RequestSpan, RequestSummary, Use, new_histogram,
     peer::resolve,
     threads::{fit, sum, uses},
-    window::record_n,
+    window::{add_histogram, record_n},
 };
 
 /// What a group's requests did, while the window fills.
@@ -23,12 +23,32 @@ pub(super) struct GroupSum {
     slowest: Vec<Request>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PeerSum {
     done: Use,
     open: Use,
     assumed_ns: u64,
-    wait_per_request: Durations,
+    wait_per_request: Histogram,
+}
+
+impl Default for PeerSum {
+    fn default() -> Self {
+        Self {
+            done: Use::default(),
+            open: Use::default(),
+            assumed_ns: 0,
+            wait_per_request: new_histogram(),
+        }
+    }
+}
+
+impl PeerSum {
+    fn add(&mut self, other: &Self) {
+        self.done.add(&other.done);
+        self.open.add(&other.open);
+        self.assumed_ns += other.assumed_ns;
+        add_histogram(&mut self.wait_per_request, &other.wait_per_request);
+    }
 }
 
 /// An incomplete request: what of it lies within the window.
@@ -110,7 +130,7 @@ impl GroupSum {
             let one = use_of(used, &PeerUse::ZERO, used.wait_ns, wall);
             let sum = self.peer(used.peer);
             sum.done.add(&one);
-            sum.wait_per_request.record(used.wait_ns);
+            record_n(&mut sum.wait_per_request, used.wait_ns, 1);
         }
         if request.other_peers_ns > 0 {
             let other = Use {
@@ -184,10 +204,7 @@ impl GroupSum {
                 .map(|(id, _)| *id);
             if let Some(gone) = least.and_then(|id| self.peers.remove(&id)) {
                 let other = self.peers.entry(special::OTHER).or_default();
-                other.done.add(&gone.done);
-                other.open.add(&gone.open);
-                other.assumed_ns += gone.assumed_ns;
-                other.wait_per_request.add(&gone.wait_per_request);
+                other.add(&gone);
             }
         }
         self.peers.entry(id).or_default()
@@ -203,23 +220,25 @@ impl GroupSum {
 
     /// The group of the window.
     pub fn finish(mut self, start_ns: u64, peers: &HashMap<u64, PeerKey>) -> Group {
-        let mut by_peer: HashMap<Peer, PeerTime> = HashMap::new();
+        let mut by_peer: HashMap<Peer, PeerSum> = HashMap::new();
         for (id, sum) in self.peers {
-            let peer = resolve(id, peers);
-            let time = by_peer.entry(peer.clone()).or_insert_with(|| PeerTime {
-                peer,
-                done: Use::default(),
-                open: Use::default(),
-                assumed_ns: 0,
-                wait_per_request: Durations::default(),
-                exchange: Durations::default(),
-            });
-            time.done.add(&sum.done);
-            time.open.add(&sum.open);
-            time.assumed_ns += sum.assumed_ns;
-            time.wait_per_request.add(&sum.wait_per_request);
+            match by_peer.entry(resolve(id, peers)) {
+                // Two ids may be one peer: a socket that is connected to it and one that is not.
+                Entry::Occupied(mut known) => known.get_mut().add(&sum),
+                Entry::Vacant(new) => {
+                    new.insert(sum);
+                }
+            }
         }
-        self.group.peers = by_peer.into_values().collect();
+        let time = |(peer, sum): (Peer, PeerSum)| PeerTime {
+            peer,
+            done: sum.done,
+            open: sum.open,
+            assumed_ns: sum.assumed_ns,
+            wait_per_request: sum.wait_per_request,
+            exchange: Durations::default(),
+        };
+        self.group.peers = by_peer.into_iter().map(time).collect();
         self.group.peers.sort_by(|a, b| {
             b.wait_ns()
                 .cmp(&a.wait_ns())

@@ -6,9 +6,9 @@ use probe_common::part;
 use super::{Durations, Peer};
 use crate::{attach::ProbeStatus, collect::Process};
 
-/// Durations as an HDR histogram, ns: 2 significant digits from 1.024 µs up, at most 25
-/// KB.
-pub type Histogram = hdrhistogram::Histogram<u64>;
+/// Durations as an HDR histogram, ns: 2 significant digits from 1.024 µs up, 8 KB for a
+/// second. Counts saturate at 4 billion.
+pub type Histogram = hdrhistogram::Histogram<u32>;
 
 /// Time by part, ns; see [`part`].
 pub type Parts = [u64; part::COUNT];
@@ -16,7 +16,7 @@ pub type Parts = [u64; part::COUNT];
 /// Groups told apart; further processes form one group "other processes".
 pub const MAX_GROUPS: usize = 32;
 /// Peers told apart in a group; those waited for least are added up in "other peers".
-pub const MAX_PEERS: usize = 48;
+pub const MAX_PEERS: usize = 24;
 /// Slowest requests kept of a group.
 pub const MAX_SLOWEST: usize = 5;
 /// Rows of [`Window::calls`] that name a process; further rows are added up by group.
@@ -35,9 +35,21 @@ pub fn new_histogram() -> Histogram {
 
 /// Records `count` durations of `ns`.
 pub(super) fn record_n(histogram: &mut Histogram, ns: u64, count: u64) {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
     // It grows as needed; where even that fails (a 16-bit usize), the longest it can hold is recorded.
     if histogram.record_n(ns, count).is_err() {
         histogram.saturating_record_n(ns, count);
+    }
+}
+
+/// Adds the counts of `other`.
+pub(super) fn add_histogram(histogram: &mut Histogram, other: &Histogram) {
+    for value in other.iter_recorded() {
+        record_n(
+            histogram,
+            value.value_iterated_to(),
+            value.count_at_value().into(),
+        );
     }
 }
 
@@ -191,7 +203,7 @@ pub struct PeerTime {
     /// is this peer is inferred from the request's exchanges so far.
     pub assumed_ns: u64,
     /// Time blocked on it by finished request, ns.
-    pub wait_per_request: Durations,
+    pub wait_per_request: Histogram,
     /// Duration of one exchange (send to the last byte of the answer), ns, in requests or not.
     pub exchange: Durations,
 }

@@ -7,6 +7,7 @@ pub mod errno;
 pub mod escape;
 pub mod explain;
 pub mod json;
+mod layout;
 mod names;
 pub mod rules;
 mod style;

@@ -1,10 +1,409 @@
-//! The report of `diagnose` as text.
+//! The report of `diagnose` as text: the causes, what stays unexplained, what could not be judged, what
+//! was lost, and what watching cost.
 
-use super::Style;
-use crate::{aggregate::Window, diagnose::Diagnosis};
+use probe_common::part;
+
+use super::{
+    Style, escape,
+    layout::{KEEP, hang},
+    names,
+    style::Tone,
+    units::{self, bytes, count, duration, percent, plural},
+};
+use crate::{
+    aggregate::{Group, Window},
+    attach::State,
+    diagnose::{self, Diagnosis, Evidence, Finding, Severity},
+};
+
+/// Columns that the labels at the left take.
+const LABEL: usize = 15;
 
 /// The whole report; ends with a newline.
 pub fn report(window: &Window, diagnosis: &Diagnosis, style: Style) -> String {
-    let _ = (window, diagnosis, style);
-    String::new()
+    let mut out = String::new();
+    header(&mut out, window, style);
+    out.push('\n');
+    for (n, found) in diagnosis.findings.iter().enumerate() {
+        finding(&mut out, n + 1, found, style);
+        out.push('\n');
+    }
+    if diagnosis.worst() < Some(Severity::Warning) {
+        nothing_wrong(&mut out, window, diagnosis, style);
+    }
+    not_explained(&mut out, window, diagnosis, style);
+    left_out(&mut out, window, style);
+    for missing in &diagnosis.not_judged {
+        let text = format!(
+            "{}: {}",
+            missing.rule,
+            escape::name(missing.missing.as_bytes())
+        );
+        labelled(&mut out, "Not judged", Tone::Warning, &text, style);
+    }
+    coverage(&mut out, window, style);
+    cost(&mut out, window, style);
+    out
 }
+
+fn labelled(out: &mut String, label: &str, tone: Tone, text: &str, style: Style) {
+    let first = style.paint(tone, label) + &" ".repeat(LABEL.saturating_sub(label.len()));
+    hang(out, &first, LABEL, text, style.columns());
+}
+
+fn header(out: &mut String, window: &Window, style: Style) {
+    let serving: Vec<&Group> = window
+        .groups
+        .iter()
+        .filter(|g| g.all_requests() > 0)
+        .collect();
+    let who = match serving.as_slice() {
+        [one] => names::group(&one.name, one.php_fpm),
+        _ => escape::bounded(window.target.as_bytes(), 80),
+    };
+    let workers: u64 = serving.iter().map(|g| u64::from(g.workers)).sum();
+    let requests: u64 = serving.iter().map(|g| g.requests).sum();
+    let incomplete: u64 = serving.iter().map(|g| g.incomplete).sum();
+    let mut served = format!("{who}: ");
+    if serving.is_empty() {
+        served.push_str(&plural(
+            window.processes.len() as u64,
+            "process",
+            "processes",
+        ));
+        served.push_str(", no requests");
+    } else {
+        served.push_str(&format!(
+            "{}, {}",
+            plural(workers, "worker", "workers"),
+            plural(requests, "request", "requests")
+        ));
+        if incomplete > 0 {
+            served.push_str(&format!(" and {} not finished", count(incomplete)));
+        }
+        if serving.len() > 1 {
+            served.push_str(&format!(" in {} groups", serving.len()));
+        }
+    }
+    let line = format!(
+        "stallscope {}   {}   Linux {}   {:.1} s   {served}",
+        env!("CARGO_PKG_VERSION"),
+        escape::bounded(window.host.as_bytes(), 64),
+        escape::bounded(window.kernel.as_bytes(), 64),
+        window.duration_ns as f64 / 1e9,
+    );
+    hang(
+        out,
+        "",
+        0,
+        &line.replace("   ", &format!(" {KEEP} ")),
+        style.columns(),
+    );
+}
+
+fn finding(out: &mut String, number: usize, found: &Finding, style: Style) {
+    let (word, tone) = match found.severity {
+        Severity::Critical => ("CRITICAL", Tone::Critical),
+        Severity::Warning => ("WARNING ", Tone::Warning),
+        Severity::Info => ("INFO    ", Tone::Strong),
+    };
+    let first = format!("{number}  {}  {}  ", style.paint(tone, word), found.rule.id);
+    let indent = 3 + word.len() + 2 + found.rule.id.len() + 2;
+    let title = escape::name(found.title.as_bytes());
+    hang(out, &first, indent, &title, style.columns());
+    for sentence in &found.summary {
+        hang(out, "   ", 3, &names::sentence(sentence), style.columns());
+    }
+    evidence(out, &found.evidence, style);
+    let mut sure = format!(
+        "{} of the time lost in requests; confidence {}",
+        percent(found.explains),
+        found.confidence.level.name()
+    );
+    for (n, reason) in found.confidence.reasons.iter().enumerate() {
+        sure.push_str(if n == 0 { ": " } else { "; " });
+        sure.push_str(reason);
+    }
+    hang(out, "   Explains       ", 18, &sure, style.columns());
+    let commands = found.evidence.iter().filter_map(|e| e.command.as_deref());
+    for (n, command) in commands.enumerate() {
+        // A command stays on one line, to be copied.
+        out.push_str(if n == 0 {
+            "   By hand        "
+        } else {
+            "                  "
+        });
+        out.push_str(command);
+        out.push('\n');
+    }
+    remedies(out, found, style);
+    if !found.symptoms.is_empty() {
+        out.push_str("   Symptoms it explains\n");
+        for symptom in &found.symptoms {
+            let first = format!("     {}  ", symptom.rule.id);
+            let mut text = escape::name(symptom.title.as_bytes());
+            for sentence in symptom.summary.iter().take(1) {
+                text.push_str(": ");
+                text.push_str(&names::sentence(sentence));
+            }
+            hang(out, &first, first.len(), &text, style.columns());
+        }
+    }
+}
+
+/// Lines of evidence, those about the same thing together.
+fn evidence(out: &mut String, list: &[Evidence], style: Style) {
+    for items in list.chunk_by(|a, b| a.about == b.about) {
+        let text: Vec<String> = items
+            .iter()
+            .map(|e| format!("{} {}", names::sentence(&e.text), units::quantity(e.value)))
+            .map(|item| item.replace(' ', &KEEP.to_string()))
+            .collect();
+        let first = format!("     {:<13}", items[0].about);
+        hang(
+            out,
+            &first,
+            18,
+            &text.join(&format!(" {KEEP} ")),
+            style.columns(),
+        );
+    }
+}
+
+fn remedies(out: &mut String, found: &Finding, style: Style) {
+    for (n, remedy) in found.remedies.iter().enumerate() {
+        let label = if n == 0 { "Do" } else { "" };
+        let first = format!("   {label:<15}{}. ", n + 1);
+        hang(
+            out,
+            &first,
+            21,
+            &names::sentence(&remedy.text),
+            style.columns(),
+        );
+        let mut line = |text: &str| hang(out, &" ".repeat(21), 21, text, style.columns());
+        if let Some((from, to)) = &remedy.change {
+            line(&format!(
+                "{} -> {}",
+                escape::name(from.as_bytes()),
+                escape::name(to.as_bytes())
+            ));
+        }
+        if let Some(arithmetic) = &remedy.arithmetic {
+            line(&names::sentence(arithmetic));
+        }
+        line(&format!("risk: {}", remedy.risk));
+        for command in [&remedy.command, &remedy.persistent].into_iter().flatten() {
+            line(command);
+        }
+    }
+}
+
+fn nothing_wrong(out: &mut String, window: &Window, diagnosis: &Diagnosis, style: Style) {
+    let seconds = window.duration_ns as f64 / 1e9;
+    let judged = diagnose::rules::CATALOGUE.len() > diagnosis.not_judged.len();
+    let mut text = if !judged {
+        // Silence of a rule that could not look is no good news.
+        format!("No rule could be judged in {seconds:.1} s: see below.")
+    } else if diagnosis.findings.is_empty() {
+        format!("Nothing wrong found in {seconds:.1} s")
+    } else {
+        format!("Nothing else found in {seconds:.1} s")
+    };
+    if judged {
+        let served: Vec<String> = window
+            .groups
+            .iter()
+            .filter(|g| g.requests > 0)
+            .take(3)
+            .map(|g| {
+                format!(
+                    "{} of {}, p95 {}, {} on CPU",
+                    plural(g.requests, "request", "requests"),
+                    names::group(&g.name, g.php_fpm),
+                    duration(g.wall.value_at_quantile(0.95)),
+                    percent(g.parts[part::ON_CPU] as f64 / g.wall_ns.max(1) as f64),
+                )
+            })
+            .collect();
+        if !served.is_empty() {
+            text.push_str(": ");
+            text.push_str(&served.join("; "));
+        }
+        text.push('.');
+    }
+    let tone = if judged { Tone::Good } else { Tone::Warning };
+    for line in super::layout::wrap(&text, style.columns()) {
+        out.push_str(&style.paint(tone, &line));
+        out.push('\n');
+    }
+    if let Some(line) = busiest(window) {
+        hang(out, "", 0, &line, style.columns());
+    }
+    out.push('\n');
+}
+
+/// How near the group with the fewest workers to spare is to having none.
+fn busiest(window: &Window) -> Option<String> {
+    let busy = |g: &Group| {
+        let total: u64 = g.worker_parts.iter().sum();
+        (total - g.worker_parts[part::IDLE]) as f64 / total.max(1) as f64
+    };
+    let group = window
+        .groups
+        .iter()
+        .filter(|g| g.all_requests() > 0)
+        .max_by(|a, b| busy(a).total_cmp(&busy(b)))?;
+    let workers = f64::from(group.workers);
+    Some(format!(
+        "Closest to a limit: {} of the {} of {} busy on average.",
+        units::mean(workers * busy(group)),
+        plural(group.workers.into(), "worker", "workers"),
+        names::group(&group.name, group.php_fpm),
+    ))
+}
+
+/// What a request of the first finding's group spends elsewhere.
+fn not_explained(out: &mut String, window: &Window, diagnosis: &Diagnosis, style: Style) {
+    let Some(found) = diagnosis.findings.first() else {
+        return;
+    };
+    let group = window.groups.iter().find(|g| {
+        Some(&g.name) == found.culprit.group.as_ref() && g.php_fpm == found.culprit.php_fpm
+    });
+    let Some(group) = group else { return };
+    let blamed: u64 = group
+        .peers
+        .iter()
+        .filter(|p| Some(&p.peer) == found.culprit.peer.as_ref())
+        .map(|p| p.wait_ns())
+        .sum();
+    let requests = group.all_requests().max(1);
+    let mut parts = group.all_parts();
+    parts[part::NETWORK] = parts[part::NETWORK].saturating_sub(blamed);
+    let rest: u64 = parts.iter().sum();
+    let mut by_size: Vec<(usize, u64)> = parts.into_iter().enumerate().collect();
+    by_size.sort_by_key(|p| std::cmp::Reverse(p.1));
+    let listed: Vec<String> = by_size
+        .iter()
+        // What does not show in three digits is left to the JSON document; unknown time never is.
+        .filter(|(i, ns)| *ns > 0 && (ns * 1000 >= rest || *i == part::UNEXPLAINED))
+        .map(|(i, ns)| format!("{} {}", words(*i), duration(ns / requests)))
+        .collect();
+    let text = format!(
+        "{} per request: {}",
+        duration(rest / requests),
+        listed.join(", ")
+    );
+    labelled(out, "Not explained", Tone::Strong, &text, style);
+}
+
+/// A part in words, as the rest of a request.
+pub(super) fn words(part: usize) -> &'static str {
+    match part {
+        part::ON_CPU => "on CPU",
+        part::RUN_QUEUE => "waiting for a CPU",
+        part::NETWORK => "other peers",
+        part::CLIENT => "the client",
+        part::DISK => "disk",
+        part::LOCK => "locks",
+        part::SLEEP => "sleep",
+        part::LOCAL => "pipes and children",
+        part::IDLE => "idle",
+        _ => "unknown",
+    }
+}
+
+/// What was seen, but is not in the requests above.
+fn left_out(out: &mut String, window: &Window, style: Style) {
+    let mut pieces = Vec::new();
+    for group in &window.groups {
+        let name = names::group(&group.name, group.php_fpm);
+        if group.event_driven > 0 {
+            let loops = plural(group.event_driven.into(), "event loop", "event loops");
+            pieces.push(format!(
+                "{name}: {loops}, whose requests overlap and are not told apart"
+            ));
+        }
+        if group.forked_requests > 0 {
+            let n = plural(group.forked_requests, "request", "requests");
+            pieces.push(format!("{name}: {n} whose worker forked"));
+        }
+        if group.empty_connections > 0 {
+            let n = plural(group.empty_connections, "connection", "connections");
+            pieces.push(format!("{name}: {n} without a request"));
+        }
+    }
+    if window.processes_left_out > 0 {
+        pieces.push(format!(
+            "{} further processes",
+            count(window.processes_left_out)
+        ));
+    }
+    /// Enough to see what kind of thing it is; the JSON document has them all.
+    const SHOWN: usize = 6;
+    let more = pieces.len().saturating_sub(SHOWN);
+    pieces.truncate(SHOWN);
+    if more > 0 {
+        pieces.push(format!("{more} more"));
+    }
+    if !pieces.is_empty() {
+        labelled(out, "Left out", Tone::Strong, &pieces.join("; "), style);
+    }
+}
+
+fn coverage(out: &mut String, window: &Window, style: Style) {
+    let active = window
+        .probes
+        .iter()
+        .filter(|p| p.state == State::Active)
+        .count();
+    let mut text = format!("{active} of {} probes active", window.probes.len());
+    let off: Vec<String> = window
+        .probes
+        .iter()
+        .filter_map(|p| match &p.state {
+            State::Off(why) => Some(format!("{}: {}", p.id, escape::name(why.as_bytes()))),
+            State::Active => None,
+        })
+        .collect();
+    if !off.is_empty() {
+        text.push_str(&format!(" ({})", off.join("; ")));
+    }
+    let losses = diagnose::losses(&window.losses);
+    if losses.is_empty() {
+        text.push_str(", 0 events lost");
+        labelled(out, "Saw it all", Tone::Good, &text, style);
+        return;
+    }
+    labelled(out, "Saw", Tone::Warning, &text, style);
+    for loss in losses {
+        let text = format!("{} {}: {}", count(loss.count), loss.what, loss.means);
+        labelled(out, "Lost", Tone::Warning, &text, style);
+    }
+}
+
+fn cost(out: &mut String, window: &Window, style: Style) {
+    let cost = &window.cost;
+    let share = |ns: u64| 100.0 * ns as f64 / window.duration_ns.max(1) as f64;
+    let own = share(cost.own_cpu_ns);
+    let cpu = match cost.kernel_ns {
+        Some(ns) => {
+            let kernel = share(ns);
+            format!(
+                "{:.1} % of one core (kernel {kernel:.1}, own {own:.1})",
+                kernel + own
+            )
+        }
+        None => format!("{own:.1} % of one core, and in the kernel what it does not tell"),
+    };
+    let text = format!(
+        "{cpu}, {} + {} maps",
+        bytes(cost.rss_bytes),
+        bytes(cost.map_bytes)
+    );
+    labelled(out, "Cost", Tone::Strong, &text, style);
+}
+
+#[cfg(test)]
+mod tests;

@@ -153,7 +153,7 @@ pub(super) fn evidence(case: &Case<'_>) -> Vec<Evidence> {
             list.push(item(
                 "wait for it",
                 text.into(),
-                Quantity::ns(waits.quantile(q)),
+                Quantity::ns(waits.value_at_quantile(q)),
                 None,
             ));
         }
@@ -216,9 +216,8 @@ impl Commands<'_> {
     fn histogram(&self) -> Option<String> {
         self.with_pid(|pid| {
             format!(
-                "bpftrace -e 'tracepoint:syscalls:sys_enter_poll /pid == {pid}/ {{ @t[tid] = nsecs }} \
-                 tracepoint:syscalls:sys_exit_poll /@t[tid]/ {{ @ms = hist((nsecs - @t[tid]) / 1000000); \
-                 delete(@t[tid]) }} interval:s:10 {{ exit() }}'"
+                "timeout 10 bpftrace -e 't:syscalls:sys_enter_poll /pid=={pid}/ {{@t[tid]=nsecs}} \
+                 t:syscalls:sys_exit_poll /@t[tid]/ {{@ms=hist((nsecs-@t[tid])/1000000); delete(@t[tid])}}'"
             )
         })
     }

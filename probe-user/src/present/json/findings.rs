@@ -1,0 +1,152 @@
+//! Findings as JSON.
+
+use serde::Serialize;
+
+use super::{super::names, PeerJson};
+use crate::{
+    diagnose::{Evidence, Finding, Measured, NotJudged, Quantity, Remedy, RuleRef},
+    present::escape,
+};
+
+/// A finding.
+#[derive(Serialize)]
+pub(in crate::present) struct FindingJson {
+    rule: String,
+    title: String,
+    severity: &'static str,
+    confidence: ConfidenceJson,
+    explains: f64,
+    culprit: CulpritJson,
+    measured: Vec<MeasuredJson>,
+    summary: Vec<String>,
+    evidence: Vec<EvidenceJson>,
+    remedies: Vec<RemedyJson>,
+    window_ns: u64,
+    caused_by: Vec<String>,
+    symptoms: Vec<FindingJson>,
+}
+
+#[derive(Serialize)]
+struct ConfidenceJson {
+    level: &'static str,
+    reasons: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct CulpritJson {
+    group: Option<String>,
+    php_fpm: bool,
+    #[serde(rename = "process.pid")]
+    pid: Option<u32>,
+    peer: Option<PeerJson>,
+}
+
+#[derive(Serialize)]
+struct MeasuredJson {
+    what: &'static str,
+    observed: f64,
+    threshold: f64,
+    unit: &'static str,
+}
+
+#[derive(Serialize)]
+struct EvidenceJson {
+    about: &'static str,
+    text: String,
+    value: f64,
+    unit: &'static str,
+    command: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RemedyJson {
+    text: String,
+    command: Option<String>,
+    persistent: Option<String>,
+    change: Option<ChangeJson>,
+    arithmetic: Option<String>,
+    risk: String,
+}
+
+#[derive(Serialize)]
+struct ChangeJson {
+    current: String,
+    proposed: String,
+}
+
+/// A rule that could not look.
+#[derive(Serialize)]
+pub(in crate::present) struct NotJudgedJson {
+    rule: String,
+    missing: String,
+}
+
+pub(super) fn not_judged(n: &NotJudged) -> NotJudgedJson {
+    NotJudgedJson {
+        rule: n.rule.to_string(),
+        missing: escape::name(n.missing.as_bytes()),
+    }
+}
+
+pub(super) fn of(f: &Finding) -> FindingJson {
+    FindingJson {
+        rule: f.rule.to_string(),
+        title: escape::name(f.title.as_bytes()),
+        severity: f.severity.name(),
+        confidence: ConfidenceJson {
+            level: f.confidence.level.name(),
+            reasons: f.confidence.reasons.clone(),
+        },
+        explains: f.explains,
+        culprit: CulpritJson {
+            group: f.culprit.group.as_deref().map(escape::name),
+            php_fpm: f.culprit.php_fpm,
+            pid: f.culprit.pid,
+            peer: f.culprit.peer.as_ref().map(PeerJson::of),
+        },
+        measured: f.measured.iter().map(measured).collect(),
+        summary: f.summary.iter().map(names::sentence).collect(),
+        evidence: f.evidence.iter().map(evidence).collect(),
+        remedies: f.remedies.iter().map(remedy).collect(),
+        window_ns: f.window_ns,
+        caused_by: f.caused_by.iter().map(RuleRef::to_string).collect(),
+        symptoms: f.symptoms.iter().map(of).collect(),
+    }
+}
+
+fn measured(m: &Measured) -> MeasuredJson {
+    let Quantity {
+        value: observed,
+        unit,
+    } = m.observed;
+    MeasuredJson {
+        what: m.what,
+        observed,
+        threshold: m.threshold.value,
+        unit: unit.name(),
+    }
+}
+
+fn evidence(e: &Evidence) -> EvidenceJson {
+    EvidenceJson {
+        about: e.about,
+        text: names::sentence(&e.text),
+        value: e.value.value,
+        unit: e.value.unit.name(),
+        command: e.command.clone(),
+    }
+}
+
+fn remedy(r: &Remedy) -> RemedyJson {
+    RemedyJson {
+        text: names::sentence(&r.text),
+        command: r.command.clone(),
+        persistent: r.persistent.clone(),
+        change: r.change.as_ref().map(|(current, proposed)| ChangeJson {
+            current: escape::name(current.as_bytes()),
+            proposed: escape::name(proposed.as_bytes()),
+        }),
+        arithmetic: r.arithmetic.as_ref().map(names::sentence),
+        risk: r.risk.clone(),
+    }
+}

@@ -1,0 +1,161 @@
+//! Windows in, reports out.
+
+use probe_common::loss::slot;
+
+use super::*;
+use crate::{
+    aggregate::fixture::{INCIDENT_A, MS, Page, probe, window_of},
+    diagnose::run,
+    present::Color,
+};
+
+fn check(window: &Window) -> String {
+    report(window, &run(window), Style::default())
+}
+
+#[test]
+fn sick() {
+    let mut window = window_of(412, INCIDENT_A);
+    (0..412 * 24).for_each(|_| window.groups[0].peers[0].exchange.record(371 * MS));
+    let text = check(&window);
+    assert_eq!(text, "\
+stallscope 0.1.0   web-07   Linux 6.1.0-50   10.0 s   pool www: 9 workers, 412 requests
+
+1  CRITICAL  W01  Requests wait for one slow peer, called several times in a row
+   8.90 s of 9.08 s per request (98 %) is spent waiting for 203.0.113.5:443 (TCP).
+   Each request opens 24 connections to it, one after the other; none overlap.
+     per request  connects to it 24   rounds with it 24   polls 48   longest wait 371 ms
+     wait for it  p50 8.93 s   p95 8.93 s
+     per call     p50 371 ms   p95 371 ms   p99 371 ms   calls 9,888
+     slowest      /catalog.php?cat=excavators 9.08 s
+   Explains       >99 % of the time lost in requests; confidence high: 412 requests, each
+                  divided completely; nothing was lost that bears on it
+   By hand        timeout 10 strace -c -f -p 1 -e trace=connect,poll
+                  timeout 10 strace -f -T -p 1 -e trace=network,poll,select
+                  timeout 10 bpftrace -e 't:syscalls:sys_enter_poll /pid==1/ {@t[tid]=nsecs} t:syscalls:sys_exit_poll /@t[tid]/ {@ms=hist((nsecs-@t[tid])/1000000); delete(@t[tid])}'
+                  ss -tnp dst 203.0.113.5:443
+   Do             1. take it out of the request: fetch in the background, serve the last
+                     value
+                     saves about 8.90 s a request
+                     risk: what is served is as old as the last fetch
+                  2. ask for all 24 at once (PHP: curl_multi)
+                     8.90 s less the longest of them, 371 ms: saves about 8.53 s a request
+                     risk: the peer gets as many questions at the same moment; if it is
+                     slow, it still hurts
+                  3. keep one connection for all calls (PHP: reuse the curl handle)
+                     risk: idle connections occupy the peer; one that it has closed must be
+                     opened again
+                  4. allow all calls of a request together 1.00 s (PHP: CURLOPT_TIMEOUT_MS)
+                     8.90 s less 1.00 s: saves about 7.90 s a request
+                     risk: past it the page must do without the answer, and must be written
+                     so
+
+Not explained  180 ms per request: on CPU 160 ms, waiting for a CPU 20 ms
+Saw it all     4 of 4 probes active, 0 events lost
+Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps
+");
+}
+
+#[test]
+fn healthy() {
+    let page = Page {
+        calls: 1,
+        each_ns: 2 * MS,
+        cpu_ns: 4 * MS,
+        queue_ns: 0,
+        ..INCIDENT_A
+    };
+    let text = check(&window_of(412, page));
+    assert_eq!(
+        text,
+        "\
+stallscope 0.1.0   web-07   Linux 6.1.0-50   10.0 s   pool www: 9 workers, 412 requests
+
+Nothing wrong found in 10.0 s: 412 requests of pool www, p95 6.03 ms, 67 % on CPU.
+Closest to a limit: 4.5 of the 9 workers of pool www busy on average.
+
+Saw it all     4 of 4 probes active, 0 events lost
+Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps
+"
+    );
+}
+
+#[test]
+fn blind() {
+    let mut window = window_of(412, INCIDENT_A);
+    window.losses[slot::RING_FULL as usize] = 7;
+    window.probes[1].state = State::Off("sched_switch: permission denied".to_owned());
+    window.probes.push(probe("epoll"));
+    let text = check(&window);
+    assert_eq!(
+        text,
+        "\
+stallscope 0.1.0   web-07   Linux 6.1.0-50   10.0 s   pool www: 9 workers, 412 requests
+
+No rule could be judged in 10.0 s: see below.
+Closest to a limit: 4.5 of the 9 workers of pool www busy on average.
+
+Not judged     W01 blocking-upstream: probe scheduler is off: sched_switch: permission
+               denied
+Saw            4 of 5 probes active (scheduler: sched_switch: permission denied)
+Lost           7 finished requests or exits not delivered: the ring was full: request counts
+               are too low; averages rest on the requests that arrived
+Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps
+"
+    );
+}
+
+#[test]
+fn no_name_of_the_traced_system_reaches_the_terminal_raw() {
+    let mut window = window_of(412, INCIDENT_A);
+    let evil = "\x1b]0;pwned\x07\u{202e}".as_bytes().to_vec();
+    window.host = String::from_utf8_lossy(&evil).into_owned();
+    window.target.clone_from(&window.host);
+    window.groups[0].name.clone_from(&evil);
+    window.groups[0].slowest[0].uri.clone_from(&evil);
+    window.groups[0].peers[0].peer = crate::aggregate::Peer::Unix { path: evil };
+    let text = check(&window);
+    assert!(text.contains("\\x1b]0;pwned\\x07\\u{202e}"));
+    assert!(
+        text.chars().all(|c| c == '\n' || !c.is_control()),
+        "{text:?}"
+    );
+    assert!(!text.contains('\u{202e}'));
+}
+
+#[test]
+fn colour_changes_nothing_but_the_colour() {
+    let window = window_of(412, INCIDENT_A);
+    let coloured = report(
+        &window,
+        &run(&window),
+        Style {
+            color: Color::Always,
+            ..Style::default()
+        },
+    );
+    assert!(coloured.contains("\x1b[1;31mCRITICAL\x1b[0m"));
+    let mut plain = String::new();
+    let mut rest = coloured.as_str();
+    while let Some((before, after)) = rest.split_once('\x1b') {
+        plain.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, check(&window));
+}
+
+#[test]
+fn lines_fit_the_width_except_commands_to_copy() {
+    let window = window_of(412, INCIDENT_A);
+    for width in [60, 80, 92, 120] {
+        let style = Style {
+            width,
+            ..Style::default()
+        };
+        for line in report(&window, &run(&window), style).lines() {
+            let command = line.contains("strace") || line.contains("bpftrace");
+            assert!(command || line.chars().count() <= width, "{width}: {line}");
+        }
+    }
+}
