@@ -66,8 +66,6 @@ shared! {
         pub unix_addr_len: u32,
         /// unix_address.name
         pub unix_addr_name: u32,
-        /// From the base of a kernel stack to the saved `orig_ax` of user space.
-        pub stack_orig_ax: u32,
     }
 
     /// Byte offsets of tracepoint fields, from the running kernel's `format` files.
@@ -112,6 +110,16 @@ shared! {
         pub own_tgid: u32,
         /// 1: the system call a thread blocks in can be read from its stack.
         pub blocked_nr: u32,
+        /// 1: what the lean counter counts is limited to the threads in `TASKS`.
+        pub count_filter: u32,
+        /// Bytes from the start of an epoll_event to its data (4 where it is packed, else 8).
+        pub epoll_data: u32,
+        /// Size of an epoll_event in bytes.
+        pub epoll_size: u32,
+        /// 1: sched_switch has its fields where every kernel so far has them (the fast path is taken).
+        pub switch_usual: u32,
+        /// 1: the time line and the division by peer are kept (the request ledger).
+        pub ledger: u32,
         /// By system call number: the operation's number (see [`crate::op`]), or [`WAIT_CLASS`] plus the
         /// [`crate::part`] that blocking in it is charged to, or 0.
         pub ops: [u8; MAX_NR],

@@ -28,21 +28,24 @@ pub const fn bucket(ns: u64) -> u32 {
     (shift + 1) * SUB + ((units as u32 >> shift) - SUB)
 }
 
-/// log2 of a number that is not 0, without the count-leading-zeros instruction that BPF lacks.
+/// log2 of a number that is not 0. BPF has no instruction that counts zeros, and a cascade of
+/// comparisons would make the verifier explore every path, so: fill with ones below the highest bit and
+/// look the result up by multiplication (de Bruijn sequence; "Using de Bruijn Sequences to Index a 1 in a
+/// Computer Word", Leiserson, Prokop, Randall 1998).
 #[inline(always)]
-const fn log2_u32(mut v: u32) -> u32 {
-    let mut r = ((v > 0xffff) as u32) << 4;
-    v >>= r;
-    let s = ((v > 0xff) as u32) << 3;
-    v >>= s;
-    r |= s;
-    let s = ((v > 0xf) as u32) << 2;
-    v >>= s;
-    r |= s;
-    let s = ((v > 0x3) as u32) << 1;
-    v >>= s;
-    r | s | (v >> 1)
+const fn log2_u32(v: u32) -> u32 {
+    let v = v | v >> 1;
+    let v = v | v >> 2;
+    let v = v | v >> 4;
+    let v = v | v >> 8;
+    let v = v | v >> 16;
+    LOG2[(v.wrapping_mul(0x07c4_acdd) >> 27) as usize] as u32
 }
+
+static LOG2: [u8; 32] = [
+    0, 9, 1, 10, 13, 21, 2, 29, 11, 14, 16, 18, 22, 25, 3, 30, 8, 12, 20, 28, 15, 17, 24, 7, 19, 27, 23, 6, 26,
+    5, 4, 31,
+];
 
 /// The smallest duration in ns that falls in `bucket`.
 pub const fn lower_ns(bucket: u32) -> u64 {

@@ -29,6 +29,8 @@ pub mod flag {
     pub const FASTCGI: u32 = 4;
     /// The thread forked while the request was open: the child may be the one that serves it.
     pub const FORKED: u32 = 8;
+    /// The thread ended before the request did.
+    pub const EXITED: u32 = 32;
     /// Not finished yet: read from the thread table, not from the ring.
     pub const UNFINISHED: u32 = 16;
 }

@@ -25,6 +25,13 @@ pub mod flag {
     pub const STARTED_BUSY: u32 = 4;
     /// The response was ended (FastCGI END_REQUEST): a further read is the next request.
     pub const RESPONSE_ENDED: u32 = 8;
+    /// The last transfer on the request's connection was a send.
+    pub const SENT_LAST: u32 = 64;
+    /// A send was followed by waiting for the client: if the next bytes begin a new request, the open one
+    /// ended at [`super::Task::answered_ns`].
+    pub const ANSWERED: u32 = 128;
+    /// No request is open, but the connection of the last one is (`request.fd`): its next bytes begin one.
+    pub const KEPT_OPEN: u32 = 256;
     /// Accepted at least once.
     pub const ACCEPTS: u32 = 16;
     /// Identity (`tgid`, `start_ticks`, `comm`) is filled in.
@@ -65,6 +72,10 @@ shared! {
         pub life: [u64; part::COUNT],
         /// `life` when the open request began.
         pub life_at_start: [u64; part::COUNT],
+        /// `life` at [`Task::answered_ns`].
+        pub life_answered: [u64; part::COUNT],
+        /// When the thread began to wait for the client after a send (CLOCK_MONOTONIC ns).
+        pub answered_ns: u64,
         /// Requests finished.
         pub requests: u64,
         /// Peer of the last wait that blocked.

@@ -1,8 +1,45 @@
-//! The kernel side.
+//! The kernel side of stallscope: one object, whose programs share the thread table.
+//!
+//! - [`calls`]: entry and return of the accounted system calls.
+//! - [`sched`]: what a followed thread does in between: on a CPU, waiting for one, or blocked.
+//! - [`lifecycle`]: fork, exec and exit keep the thread table true.
+//! - [`request`]: accept to close is one request; its ledger goes out on the ring.
+//! - [`peer`]: who is behind a descriptor, read out of the socket itself.
+//! - [`established`]: how long a connect takes to be established.
+//! - [`epoll`]: which descriptor an epoll registration stands for.
+//! - [`count`]: the lean counter behind `stallscope count`.
+//! - [`selftest`]: proves the offsets on a descriptor of our own before anything relies on them.
 #![no_std]
 #![no_main]
-#[cfg(not(test))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(unstable_features, reason = "atomic addition is one BPF instruction, written in assembly"),
+    feature(asm_experimental_arch)
+)]
+#![expect(missing_docs, reason = "the maps and programs are found by name, not by Rust callers")]
+
+mod calls;
+mod charge;
+mod count;
+mod epoll;
+mod established;
+mod lifecycle;
+mod maps;
+mod mem;
+mod peer;
+mod request;
+mod sched;
+mod selftest;
+mod task;
+
+/// Tracing helpers are for GPL-compatible programs only; this file's licences are dual.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Never reached: indices are masked. A loop stays visible to the verifier, which would refuse it.
     loop {}
 }

@@ -1,6 +1,335 @@
 //! Finds what this kernel offers, resolves offsets, loads and attaches.
+//!
+//! Every probe of the catalogue ends active, or off with a reason; nothing is assumed without a look.
 
+mod btf;
+mod format;
+mod privilege;
+mod probes;
+mod resolve;
+mod selftest;
 mod status;
+mod syscalls;
 pub mod tracefs;
 
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::TracePoint};
+use probe_common::{
+    config::Config,
+    op::{OPS, Op, kind},
+};
+
+pub use probes::PROBE_IDS;
 pub use status::{ProbeStatus, State};
+pub use syscalls::op_of_nr;
+
+use crate::error::Error;
+use probes::{Attachment, PROBES, Probe};
+use resolve::Resolved;
+
+/// The kernel side, compiled. `build.rs` says where it lies.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("STALLSCOPE_BPF_OBJECT_PATH"));
+
+/// What to watch.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// Full accounting and the request ledger.
+    Ledger {
+        /// Follow every thread that makes an accounted call; else those given to `Collector::follow`.
+        follow_all: bool,
+    },
+    /// The lean counter only.
+    Count {
+        /// System calls by name, as the tracepoints spell them.
+        syscalls: Vec<String>,
+        /// Time them too.
+        wait: bool,
+        /// Count every process; else those given to `Collector::follow`.
+        follow_all: bool,
+    },
+}
+
+/// How to attach.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to watch.
+    pub mode: Mode,
+    /// The kernel side logs its own diagnostics.
+    pub log: bool,
+    /// Threads that can be followed at once; further ones are counted as lost.
+    pub max_threads: u32,
+    /// FastCGI parameters may be read.
+    pub fastcgi: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Ledger { follow_all: true },
+            log: false,
+            max_threads: 4096,
+            fastcgi: true,
+        }
+    }
+}
+
+/// The kernel side, loaded and attached. Dropping it (or dying) detaches and unloads everything: nothing
+/// is pinned.
+pub struct Attached {
+    pub(crate) ebpf: Ebpf,
+    pub(crate) options: Options,
+    probes: Vec<ProbeStatus>,
+}
+
+impl Attached {
+    /// What became of each probe.
+    pub fn probes(&self) -> Vec<ProbeStatus> {
+        self.probes.clone()
+    }
+}
+
+/// Loads and attaches.
+///
+/// # Errors
+/// Missing privileges (named), a kernel below 5.10 or without BTF, or when nothing useful can be attached.
+pub fn attach(options: &Options) -> Result<Attached, Error> {
+    privilege::check()?;
+    resolve::check_kernel()?;
+    raise_memlock();
+    let tracefs = tracefs::ensure()?;
+    match &options.mode {
+        Mode::Ledger { .. } => {
+            let resolved = resolve::resolve(&tracefs.path, PROBES, options)?;
+            ledger(options, resolved)
+        }
+        Mode::Count { .. } => {
+            let lifecycle: &[Probe] = &PROBES[..1];
+            let resolved = resolve::resolve(&tracefs.path, lifecycle, options)?;
+            count(options, resolved)
+        }
+    }
+}
+
+/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Raising it may be refused (no CAP_SYS_RESOURCE),
+/// which newer kernels do not mind.
+fn raise_memlock() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the argument is a valid rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &unlimited) };
+}
+
+fn load(config: &Config, options: &Options) -> Result<Ebpf, Error> {
+    let threads = options.max_threads.max(1);
+    let (tasks, stats) = match &options.mode {
+        Mode::Ledger { .. } => (threads, threads.saturating_mul(4).clamp(64, 16384)),
+        Mode::Count { .. } => (threads, 1),
+    };
+    EbpfLoader::new()
+        // Offsets are looked up by us; the object needs no type information, and reading the kernel's
+        // whole BTF costs memory and time.
+        .btf(None)
+        // The verifier's log is for whoever mends a program; a report needs one line.
+        .verifier_log_level(if log::log_enabled!(log::Level::Debug) {
+            VerifierLogLevel::STATS
+        } else {
+            VerifierLogLevel::DISABLE
+        })
+        .override_global("CONFIG", config, true)
+        .map_max_entries("TASKS", tasks)
+        .map_max_entries("STATS", stats)
+        .load(OBJECT)
+        .map_err(|e| Error::Kernel(format!("the kernel refuses our maps: {}", chain(&e))))
+}
+
+fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> {
+    let mut ebpf = load(&resolved.config, options)?;
+    if let Some(reason) = selftest::run(&mut ebpf, &mut resolved)? {
+        // Offsets that do not find our own socket would not find anybody's: load again without them.
+        resolved.off("peers", reason);
+        resolved.config.peers = 0;
+        ebpf = load(&resolved.config, options)?;
+        selftest::run(&mut ebpf, &mut resolved)?;
+    }
+    if options.log
+        && let Err(e) = aya_log::EbpfLogger::init(&mut ebpf)
+    {
+        log::warn!("kernel-side log is off: {e}");
+    }
+    let mut probes = Vec::new();
+    for probe in PROBES {
+        let state = match resolved.reason(probe.id) {
+            Some(reason) => State::Off(reason.to_owned()),
+            None => {
+                let result = probe.attachments.iter().try_for_each(|a| attach_one(&mut ebpf, a));
+                let result = match probe.id {
+                    "calls" => attach_calls(&mut ebpf),
+                    _ => result,
+                };
+                match result {
+                    Ok(()) => State::Active,
+                    Err(reason) => State::Off(reason),
+                }
+            }
+        };
+        probes.push(ProbeStatus {
+            id: probe.id,
+            summary: probe.summary,
+            source: source(probe),
+            state,
+            seen: None,
+        });
+    }
+    for essential in ["calls", "lifecycle"] {
+        if let Some(ProbeStatus { state: State::Off(reason), .. }) =
+            probes.iter().find(|p| p.id == essential)
+        {
+            return Err(Error::Kernel(format!("system calls cannot be watched: {reason}")));
+        }
+    }
+    Ok(Attached { ebpf, options: options.clone(), probes })
+}
+
+/// In words, what a probe is attached to.
+fn source(probe: &Probe) -> String {
+    match probe.id {
+        "calls" => "tracepoints syscalls:sys_{enter,exit}_*".to_owned(),
+        "peers" => "kernel structures by BTF".to_owned(),
+        "blocked_syscall" => "registers on the kernel stack".to_owned(),
+        "fastcgi" => "the bytes a worker reads".to_owned(),
+        _ => {
+            let mut names: Vec<_> =
+                probe.attachments.iter().map(|a| format!("{}:{}", a.category, a.name)).collect();
+            if names.len() > 3 {
+                names.truncate(2);
+                names.push("...".to_owned());
+            }
+            names.join(", ")
+        }
+    }
+}
+
+/// Attaches the return of every accounted call first, then its entry.
+fn attach_calls(ebpf: &mut Ebpf) -> Result<(), String> {
+    for (prefix, returns) in [("sys_exit_", true), ("sys_enter_", false)] {
+        for op in &OPS[1..] {
+            let program = if returns { return_program(op.kind) } else { entry_program(op) };
+            let name = format!("{prefix}{}", op.name);
+            // Older kernels lack some (epoll_pwait2), other architectures others (poll).
+            attach_to(ebpf, program, "syscalls", &name, true)?;
+        }
+    }
+    Ok(())
+}
+
+/// The program for the entry of a call.
+fn entry_program(op: &Op) -> &'static str {
+    match op.kind {
+        kind::CONNECT => "on_enter_connect",
+        kind::ACCEPT => "on_enter_accept",
+        kind::POLL => "on_enter_poll",
+        kind::SELECT => "on_enter_select",
+        kind::RECV => "on_enter_recv",
+        _ if op.name == "sendto" => "on_enter_sendto",
+        _ => "on_enter",
+    }
+}
+
+/// The program for the return of a kind of call.
+fn return_program(kind: u8) -> &'static str {
+    match kind {
+        kind::CONNECT => "on_connect",
+        kind::ACCEPT => "on_accept",
+        kind::POLL => "on_poll",
+        kind::SELECT => "on_select",
+        kind::EPOLL => "on_epoll",
+        kind::RECV => "on_recv",
+        _ => "on_send",
+    }
+}
+
+fn attach_one(ebpf: &mut Ebpf, a: &Attachment) -> Result<(), String> {
+    attach_to(ebpf, a.program, a.category, a.name, a.optional)
+}
+
+fn attach_to(
+    ebpf: &mut Ebpf,
+    program: &str,
+    category: &str,
+    name: &str,
+    optional: bool,
+) -> Result<(), String> {
+    let tracepoint: &mut TracePoint = ebpf
+        .program_mut(program)
+        .ok_or_else(|| format!("the object has no program {program}"))?
+        .try_into()
+        .map_err(|e| format!("{program}: {e}"))?;
+    if tracepoint.fd().is_err() {
+        tracepoint.load().map_err(|e| {
+            log::debug!("{program}: {e:?}");
+            format!("the kernel refuses program {program}: {}", chain(&e))
+        })?;
+    }
+    match tracepoint.attach(category, name) {
+        Ok(_) => Ok(()),
+        Err(aya::programs::ProgramError::TracePointError(
+            aya::programs::trace_point::TracePointError::FileError { io_error, .. },
+        )) if optional && io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(format!("tracepoint {category}:{name}: {}", chain(&e))),
+    }
+}
+
+fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
+    let Mode::Count { syscalls, wait, follow_all } = &options.mode else {
+        return Err(Error::Usage("not a counting mode".to_owned()));
+    };
+    let mut ebpf = load(&resolved.config, options)?;
+    if !follow_all {
+        for a in PROBES[0].attachments {
+            attach_one(&mut ebpf, a).map_err(Error::Kernel)?;
+        }
+    }
+    for name in syscalls {
+        // These two never return.
+        if matches!(name.as_str(), "exit" | "exit_group") {
+            attach_to(&mut ebpf, "on_count_entry", "syscalls", &format!("sys_enter_{name}"), false)
+                .map_err(Error::Kernel)?;
+            continue;
+        }
+        let program = if *wait { "on_wait_return" } else { "on_count" };
+        attach_to(&mut ebpf, program, "syscalls", &format!("sys_exit_{name}"), false)
+            .map_err(Error::Kernel)?;
+        if *wait {
+            attach_to(&mut ebpf, "on_wait_entry", "syscalls", &format!("sys_enter_{name}"), false)
+                .map_err(Error::Kernel)?;
+        }
+    }
+    let probes = vec![ProbeStatus {
+        id: "count",
+        summary: "calls by name, result and process name",
+        source: syscalls
+            .iter()
+            .map(|s| format!("syscalls:sys_exit_{s}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        state: State::Active,
+        seen: None,
+    }];
+    Ok(Attached { ebpf, options: options.clone(), probes })
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = first_line(&error.to_string());
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = first_line(&cause.to_string());
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -45,6 +45,10 @@ pub fn ensure() -> Result<Tracefs, Error> {
     }
     mount_privately().map_err(|(what, source)| {
         if source.kind() == io::ErrorKind::PermissionDenied {
+            // Whoever lacks this one as a rule lacks those as well: one message names them all.
+            if let Err(error) = super::privilege::check() {
+                return error;
+            }
             return Error::Privilege(format!(
                 "not allowed to {what}: CAP_SYS_ADMIN is missing; run stallscope as root (sudo)"
             ));

@@ -1,5 +1,11 @@
 //! Reads the kernel side: ring and maps become a [`Reading`].
 
+mod collector;
+mod cost;
+mod inflight;
+mod processes;
 mod reading;
 
+pub use collector::{Collector, monotonic_ns};
+pub use cost::KernelCost;
 pub use reading::{Count, Process, Reading};

@@ -1,0 +1,616 @@
+//! Entry and return of the accounted system calls.
+//!
+//! One program serves every tracepoint with the same shape; which call it is comes from the record. The
+//! entry notes the arguments; the return finds the descriptor that ended the wait, its peer, and charges.
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use probe_common::{
+    config::WAIT_CLASS,
+    loss,
+    op::{self, kind},
+    part,
+    peer::{flag as peer_flag, special},
+    task::{Task, flag, state},
+};
+
+use crate::{
+    charge::{self, Call},
+    epoll, established,
+    maps::{config, found, lost, op_of},
+    mem,
+    peer::{self, Peer},
+    request, task,
+};
+
+/// Descriptors of one poll that are looked at.
+const MAX_POLLED: u32 = 64;
+/// Words of 64 descriptors of one select that are looked at (FD_SETSIZE is 1024).
+const MAX_SELECT_WORDS: u32 = 16;
+
+/// Entry of connect.
+#[tracepoint]
+pub fn on_enter_connect(ctx: TracePointContext) -> u32 {
+    if let Some(task) = entered::<3>(&ctx) {
+        established::connect_begins(task, task.args[0] as u32, task.op_start_ns);
+    }
+    0
+}
+
+/// Entry of accept and accept4.
+#[tracepoint]
+pub fn on_enter_accept(ctx: TracePointContext) -> u32 {
+    if let Some(task) = entered::<3>(&ctx)
+        // A request whose start we did not see ends at the latest when the next one is asked for.
+        && task.flags & flag::IN_REQUEST != 0
+        && task.request.fd < 0
+    {
+        request::finish(task, task.op_start_ns);
+    }
+    0
+}
+
+/// Entry of poll and ppoll.
+#[tracepoint]
+pub fn on_enter_poll(ctx: TracePointContext) -> u32 {
+    if let Some(task) = entered::<3>(&ctx)
+        && task.flags & (flag::SENT_LAST | flag::RESPONSE_ENDED) != 0
+        && let Some(fd) = mem::user::<u32>(task.args[0])
+        && is_request_fd(task, fd)
+    {
+        request::awaits_client(task, task.op_start_ns);
+    }
+    0
+}
+
+/// Entry of select and pselect6.
+#[tracepoint]
+pub fn on_enter_select(ctx: TracePointContext) -> u32 {
+    if let Some(task) = entered::<4>(&ctx) {
+        only_selected(task);
+    }
+    0
+}
+
+/// Entry of epoll_wait and its kin, and of the calls that write (but sendto).
+#[tracepoint]
+pub fn on_enter(ctx: TracePointContext) -> u32 {
+    let _ = entered::<3>(&ctx);
+    0
+}
+
+/// Entry of sendto, whose fifth argument is an address.
+#[tracepoint]
+pub fn on_enter_sendto(ctx: TracePointContext) -> u32 {
+    let _ = entered::<5>(&ctx);
+    0
+}
+
+/// Entry of the calls that read.
+#[tracepoint]
+pub fn on_enter_recv(ctx: TracePointContext) -> u32 {
+    if let Some(task) = entered::<3>(&ctx)
+        && is_request_fd(task, task.args[0] as u32)
+    {
+        request::awaits_client(task, task.op_start_ns);
+    }
+    0
+}
+
+/// Notes a call of the current thread with its first `N` arguments (the record of a call with fewer must
+/// not be read beyond its end; the kernel refuses to attach a program that does).
+#[inline(always)]
+fn entered<const N: usize>(ctx: &TracePointContext) -> Option<&'static mut Task> {
+    let task = task::current()?;
+    let op = op_of(mem::field::<u32>(ctx, 8)) as u32;
+    if op == 0 || op & WAIT_CLASS as u32 != 0 {
+        return None;
+    }
+    let now = mem::now_ns();
+    if task.state != state::RUNNING {
+        // The row was made from outside while the thread changed state.
+        task.state = state::RUNNING;
+        task.since_ns = now;
+    }
+    task.op = op;
+    task.op_start_ns = now;
+    task.op_blocked_ns = 0;
+    task.args[0] = mem::field::<u64>(ctx, 16);
+    task.args[1] = mem::field::<u64>(ctx, 24);
+    task.args[2] = mem::field::<u64>(ctx, 32);
+    if N > 3 {
+        task.args[3] = mem::field::<u64>(ctx, 40);
+    }
+    if N > 4 {
+        task.args[4] = mem::field::<u64>(ctx, 48);
+    }
+    Some(task)
+}
+
+#[inline(always)]
+fn is_request_fd(task: &Task, fd: u32) -> bool {
+    task.flags & (flag::IN_REQUEST | flag::KEPT_OPEN) != 0 && task.request.fd == fd as i32
+}
+
+/// Return of connect.
+#[tracepoint]
+pub fn on_connect(ctx: TracePointContext) -> u32 {
+    returned(&ctx, kind::CONNECT);
+    0
+}
+
+/// Return of accept and accept4.
+#[tracepoint]
+pub fn on_accept(ctx: TracePointContext) -> u32 {
+    returned(&ctx, kind::ACCEPT);
+    0
+}
+
+/// Return of poll and ppoll.
+#[tracepoint]
+pub fn on_poll(ctx: TracePointContext) -> u32 {
+    returned(&ctx, kind::POLL);
+    0
+}
+
+/// Return of select and pselect6.
+#[tracepoint]
+pub fn on_select(ctx: TracePointContext) -> u32 {
+    returned(&ctx, kind::SELECT);
+    0
+}
+
+/// Return of epoll_wait and its kin.
+#[tracepoint]
+pub fn on_epoll(ctx: TracePointContext) -> u32 {
+    returned(&ctx, kind::EPOLL);
+    0
+}
+
+/// Return of the calls that read.
+#[tracepoint]
+pub fn on_recv(ctx: TracePointContext) -> u32 {
+    returned(&ctx, kind::RECV);
+    0
+}
+
+/// Return of the calls that write.
+#[tracepoint]
+pub fn on_send(ctx: TracePointContext) -> u32 {
+    returned(&ctx, kind::SEND);
+    0
+}
+
+/// Return of a call of a kind: one program for each kind, because the verifier explores every kind's
+/// way of finding the peer in combination with everything behind it.
+#[inline(always)]
+fn returned(ctx: &TracePointContext, kind: u8) -> Option<()> {
+    let task = task::current()?;
+    let op = op_of(mem::field::<u32>(ctx, 8)) as u32;
+    let ret = mem::field::<i64>(ctx, 16);
+    let now = mem::now_ns();
+    let seen = task.op == op;
+    task.op = 0;
+    if !seen {
+        // It was under way when watching began: its begin and its arguments are not known. An accept
+        // still begins a request.
+        if kind == kind::ACCEPT && ret >= 0 {
+            request::accepted(task, ret as i32, now);
+        }
+        return None;
+    }
+    let peer = found(0)?;
+    let fd = match kind {
+        kind::POLL => polled(task, ret, peer),
+        kind::SELECT => selected(task, ret, peer),
+        kind::EPOLL => epolled(task, ret, peer),
+        _ => task.args[0] as u32,
+    };
+    if fd != NO_FD {
+        peer::of_fd(fd, peer);
+    }
+    if kind == kind::CONNECT && (!peer.is_address() || peer.flags & peer_flag::UNCONNECTED != 0) {
+        let protocol = peer.protocol;
+        peer::of_sockaddr(task.args[1], task.args[2] as u32, protocol, peer);
+    }
+    if kind == kind::SEND && peer.flags & peer_flag::UNCONNECTED != 0 {
+        datagram_address(task, op, fd, peer);
+    }
+    charge_call(task, op, kind, ret, fd, peer, now);
+    Some(())
+}
+
+/// No single descriptor ended the wait.
+const NO_FD: u32 = u32::MAX;
+
+#[inline(always)]
+fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, fd: u32, peer: &Peer, now: u64) {
+    let blocked = task.op_blocked_ns;
+    let mine = is_request_fd(task, fd) && peer.id >= special::FIRST_HASH;
+    let call = Call { op, peer: peer.id, duration: now - task.op_start_ns, blocked, ret };
+    charge::call(task, &call);
+
+    let part = part_of(kind, peer, mine);
+    let mut slot = -1;
+    if config!(ledger) != 0 && task.flags & flag::IN_REQUEST != 0 {
+        slot = in_request(task, kind, &call, peer, mine, part, now);
+    }
+    if blocked != 0 {
+        task::add(task, part, blocked);
+        task.last_peer = if mine { special::CLIENT } else { peer.id };
+        let start = task.op_block_start_ns;
+        task::span(task, start, blocked, slot as u8, part, op);
+        task.op_blocked_ns = 0;
+    }
+    match kind {
+        kind::ACCEPT if ret >= 0 => request::accepted(task, ret as i32, now),
+        kind::RECV if mine && ret > 0 => {
+            // Only read and recvfrom pass the buffer itself.
+            let plain = op == op::READ || op == op::RECVFROM;
+            request::received(task, if plain { task.args[1] } else { 0 }, ret as u32, now);
+        }
+        kind::SEND if mine && ret > 0 => {
+            let plain = op == op::WRITE || op == op::SENDTO;
+            request::sent(task, task.args[1], if plain { ret as u64 } else { 0 });
+        }
+        _ => {}
+    }
+}
+
+/// The part of a thread's time that a wait on this peer belongs to.
+#[inline(always)]
+fn part_of(kind: u8, peer: &Peer, mine: bool) -> usize {
+    if mine {
+        return part::CLIENT;
+    }
+    if kind == kind::ACCEPT || peer.flags & peer_flag::LISTENER != 0 {
+        return part::IDLE;
+    }
+    match peer.id {
+        // poll(NULL, 0, ms) and the like.
+        special::NONE => part::SLEEP,
+        special::FILE => part::DISK,
+        special::PIPE | special::LOCAL => part::LOCAL,
+        special::UNKNOWN => part::UNEXPLAINED,
+        _ if peer.flags & peer_flag::INBOUND != 0 => part::CLIENT,
+        _ => part::NETWORK,
+    }
+}
+
+/// Adds a call to the open request. Returns the peer's slot, or -1.
+#[inline(always)]
+fn in_request(
+    task: &mut Task,
+    kind: u8,
+    call: &Call,
+    peer: &Peer,
+    mine: bool,
+    part: usize,
+    now: u64,
+) -> i32 {
+    match kind {
+        kind::POLL | kind::SELECT | kind::EPOLL => task.request.polls += 1,
+        kind::CONNECT => task.request.connects += 1,
+        _ => {}
+    }
+    if mine || part != part::NETWORK {
+        return -1;
+    }
+    let n = charge::peer_slot(task, peer.id);
+    let index = mem::opaque(n as usize);
+    if n < 0 || index >= probe_common::request::PEERS {
+        task.request.other_peers_ns += call.blocked;
+        return -1;
+    }
+    let (tid, tgid, start_ticks) = (task.tid, task.tgid, task.start_ticks);
+    let start = task.op_start_ns;
+    // SAFETY: the index was just checked.
+    let slot = unsafe { task.request.peers.get_unchecked_mut(index) };
+    if call.blocked != 0 {
+        slot.wait_ns += call.blocked;
+        slot.waits += 1;
+        if call.blocked > slot.longest_ns {
+            slot.longest_ns = call.blocked;
+        }
+        if call.blocked > task.request.longest_ns {
+            task.request.longest_ns = call.blocked;
+            task.request.longest_peer = peer.id;
+        }
+    }
+    match kind {
+        kind::CONNECT => {
+            slot.connects += 1;
+            if slot.unanswered > 0 {
+                slot.overlapped += 1;
+            }
+            slot.unanswered += 1;
+            charge::end_exchange(tid, tgid, start_ticks, slot);
+            slot.exchange_start = start;
+            slot.direction = 1;
+        }
+        kind::SEND if call.ret > 0 => {
+            if slot.direction != 1 || slot.exchange_start == 0 {
+                charge::end_exchange(tid, tgid, start_ticks, slot);
+                slot.exchange_start = start;
+                slot.direction = 1;
+            }
+        }
+        kind::RECV if call.ret > 0 => {
+            if slot.direction == 1 {
+                slot.exchanges += 1;
+                slot.direction = 2;
+            }
+            if slot.unanswered > 0 {
+                slot.unanswered -= 1;
+            }
+            slot.exchange_last = now;
+        }
+        _ => {}
+    }
+    n
+}
+
+/// The descriptor that ended a poll. Where none did (time-out, signal), the answer is the peer that all
+/// polled sockets share, if they do.
+#[inline(always)]
+fn polled(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
+    let (array, n) = (task.args[0], task.args[1] as u32);
+    if n == 0 {
+        return NO_FD;
+    }
+    if ret <= 0 {
+        return if n == 1 { mem::user::<u32>(array).unwrap_or(NO_FD) } else { shared_peer(array, n, peer) };
+    }
+    let mut i = 0;
+    while i < MAX_POLLED {
+        if i >= n {
+            break;
+        }
+        // struct pollfd: int fd; short events; short revents.
+        let Some(entry) = mem::user::<[u32; 2]>(array + i as u64 * 8) else {
+            lost(loss::slot::READ_FAILED);
+            peer.set_special(special::UNKNOWN);
+            return NO_FD;
+        };
+        if entry[1] >> 16 != 0 {
+            return entry[0];
+        }
+        i += 1;
+    }
+    lost(loss::slot::POLL_SET_TOO_LARGE);
+    peer.set_special(special::UNKNOWN);
+    NO_FD
+}
+
+/// A descriptor that stands for all sockets of a poll set, if they lead to one address; local
+/// descriptors (wake-up pipes) do not count. Otherwise `peer` says "several".
+#[inline(never)]
+fn shared_peer(array: u64, n: u32, peer: &mut Peer) -> u32 {
+    const LOOKED_AT: u32 = 8;
+    let Some(one) = found(1) else { return NO_FD };
+    let mut fd = NO_FD;
+    let mut i = 0;
+    while i < LOOKED_AT {
+        if i >= n {
+            break;
+        }
+        if let Some(entry) = mem::user::<u32>(array + i as u64 * 8) {
+            peer::of_fd(entry, one);
+            if one.id >= special::FIRST_HASH && !is_socketpair(one) {
+                if fd != NO_FD && one.id != peer.id {
+                    peer.set_special(special::SEVERAL);
+                    return NO_FD;
+                }
+                fd = entry;
+                peer.id = one.id;
+            }
+        }
+        i += 1;
+    }
+    if n > LOOKED_AT {
+        // The rest was not looked at.
+        peer.set_special(special::SEVERAL);
+        return NO_FD;
+    }
+    if fd == NO_FD {
+        // Only local descriptors.
+        peer.set_special(special::LOCAL);
+    }
+    fd
+}
+
+/// A Unix socket whose other end has no name: libraries wake their own poll with one.
+#[inline(always)]
+fn is_socketpair(peer: &Peer) -> bool {
+    peer.sock != 0 && peer.unnamed != 0
+}
+
+/// If exactly one descriptor is in the first two sets of a select, leaves its number plus one in
+/// `args[4]`; else 0. The sum stands in the row, not in registers, so that every step begins in the same
+/// verifier state.
+#[inline(always)]
+fn only_selected(task: &mut Task) {
+    task.args[4] = 0;
+    let nfds = task.args[0];
+    let mut word = 0;
+    while word < MAX_SELECT_WORDS {
+        if word as u64 * 64 >= nfds {
+            break;
+        }
+        let read = word_of(task.args[1], word);
+        let both = read | word_of(task.args[2], word);
+        if both != 0 {
+            if both & (both - 1) != 0 || task.args[4] != 0 {
+                task.args[4] = 0;
+                return;
+            }
+            task.args[4] = word as u64 * 64 + lowest_bit(both) as u64 + 1;
+        }
+        word += 1;
+    }
+}
+
+/// A word of an fd_set; 0 where there is none.
+#[inline(always)]
+fn word_of(set: u64, word: u32) -> u64 {
+    if set == 0 {
+        return 0;
+    }
+    mem::user::<u64>(set + word as u64 * 8).unwrap_or(0)
+}
+
+/// Position of the lowest bit that is set, by a de Bruijn sequence: a cascade of comparisons would make
+/// the verifier explore every path.
+#[inline(always)]
+fn lowest_bit(bits: u64) -> u32 {
+    let lowest = bits & bits.wrapping_neg();
+    let index = lowest.wrapping_mul(0x03f7_9d71_b4cb_0a89) >> 58;
+    LOWEST[index as usize] as u32
+}
+
+static LOWEST: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut bit = 0;
+    while bit < 64 {
+        table[(0x03f7_9d71_b4cb_0a89u64.wrapping_mul(1 << bit) >> 58) as usize] = bit;
+        bit += 1;
+    }
+    table
+};
+
+/// The descriptor that ended a select.
+#[inline(always)]
+fn selected(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
+    let nfds = task.args[0];
+    if nfds == 0 {
+        return NO_FD;
+    }
+    if ret <= 0 {
+        // The sets are empty now; the entry remembered a descriptor that was alone in them.
+        if task.args[4] == 0 {
+            peer.set_special(special::SEVERAL);
+            return NO_FD;
+        }
+        return task.args[4] as u32 - 1;
+    }
+    let mut set = 1;
+    while set <= 3 {
+        let base = match set {
+            1 => task.args[1],
+            2 => task.args[2],
+            _ => task.args[3],
+        };
+        if let Some(fd) = first_in_set(base, nfds) {
+            return fd;
+        }
+        set += 1;
+    }
+    lost(loss::slot::POLL_SET_TOO_LARGE);
+    peer.set_special(special::UNKNOWN);
+    NO_FD
+}
+
+/// The lowest descriptor in an fd_set.
+#[inline(always)]
+fn first_in_set(base: u64, nfds: u64) -> Option<u32> {
+    let mut word = 0;
+    while word < MAX_SELECT_WORDS {
+        if word as u64 * 64 >= nfds {
+            break;
+        }
+        let bits = word_of(base, word);
+        if bits != 0 {
+            return Some(word * 64 + lowest_bit(bits));
+        }
+        word += 1;
+    }
+    None
+}
+
+/// The descriptor behind the first event of an epoll_wait.
+#[inline(always)]
+fn epolled(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
+    if ret <= 0 {
+        peer.set_special(special::SEVERAL);
+        return NO_FD;
+    }
+    match epoll::first_ready(task.tgid, task.args[0] as u32, task.args[1]) {
+        Some(fd) => fd,
+        None => {
+            peer.set_special(special::UNKNOWN);
+            NO_FD
+        }
+    }
+}
+
+/// A datagram socket without a fixed peer: the address is in the call's own arguments.
+#[inline(always)]
+fn datagram_address(task: &Task, op: u32, fd: u32, peer: &mut Peer) {
+    let protocol = peer.protocol;
+    match op {
+        op::SENDTO if task.args[4] != 0 => {
+            peer::of_sockaddr(task.args[4], 28, protocol, peer);
+            peer.flags = peer_flag::UNCONNECTED;
+            if peer.is_address() {
+                peer::sent_to(fd, peer.id);
+            }
+        }
+        op::SENDMSG => {
+            // struct msghdr begins with the address and its length (sys/socket.h).
+            if let Some(name) = mem::user::<u64>(task.args[1])
+                && name != 0
+            {
+                peer::of_sockaddr(name, 28, protocol, peer);
+                peer.flags = peer_flag::UNCONNECTED;
+                peer::sent_to(fd, peer.id);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// close(), which ends a request when it closes its connection.
+#[tracepoint]
+pub fn on_close(ctx: TracePointContext) -> u32 {
+    if let Some(task) = task::current() {
+        let fd = mem::field::<u64>(&ctx, 16) as u32;
+        closed(task, fd, fd);
+    }
+    0
+}
+
+/// close_range(first, last), likewise.
+#[tracepoint]
+pub fn on_close_range(ctx: TracePointContext) -> u32 {
+    if let Some(task) = task::current() {
+        const CLOSE_RANGE_CLOEXEC: u64 = 4;
+        if mem::field::<u64>(&ctx, 32) & CLOSE_RANGE_CLOEXEC == 0 {
+            closed(task, mem::field::<u64>(&ctx, 16) as u32, mem::field::<u64>(&ctx, 24) as u32);
+        }
+    }
+    0
+}
+
+/// dup2 and dup3 close the descriptor that they replace.
+#[tracepoint]
+pub fn on_dup_over(ctx: TracePointContext) -> u32 {
+    if let Some(task) = task::current() {
+        let (old, new) = (mem::field::<u64>(&ctx, 16) as u32, mem::field::<u64>(&ctx, 24) as u32);
+        if old != new {
+            closed(task, new, new);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn closed(task: &mut Task, first: u32, last: u32) {
+    let fd = task.request.fd;
+    if fd < 0 || (fd as u32) < first || fd as u32 > last {
+        return;
+    }
+    if task.flags & flag::IN_REQUEST != 0 {
+        request::finish(task, mem::now_ns());
+    }
+    task.flags &= !flag::KEPT_OPEN;
+    task.request.fd = -1;
+}

@@ -1,0 +1,72 @@
+//! How long a TCP connect takes until the connection is established, blocking or not.
+//!
+//! connect() enters the socket in a table; sock:inet_sock_set_state says when it leaves SYN_SENT. On
+//! loopback that happens inside connect() itself, so the entry is made before.
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use probe_common::{loss, task::Task};
+
+use crate::{
+    charge,
+    maps::{CONNECTING, Connecting, LISTEN_PORTS, config, found, lost},
+    mem,
+    peer,
+};
+
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_SYN_SENT: u32 = 2;
+const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u32 = 10;
+const IPPROTO_TCP: u8 = 6;
+
+/// A connect() begins on `fd`.
+#[inline(always)]
+pub fn connect_begins(task: &Task, fd: u32, now: u64) {
+    let Some(peer) = found(0) else { return };
+    peer::of_fd(fd, peer);
+    // A second connect() on a socket under way asks how it is going; it does not begin anew.
+    if peer.sock == 0 || peer.protocol != IPPROTO_TCP || peer.state != TCP_CLOSE {
+        return;
+    }
+    let entry = Connecting {
+        start_ns: now,
+        tid: task.tid,
+        tgid: task.tgid,
+        start_ticks: task.start_ticks,
+        pad: 0,
+    };
+    if CONNECTING.insert(peer.sock, entry, 0).is_err() {
+        lost(loss::slot::CONNECTING_FULL);
+    }
+}
+
+#[tracepoint]
+pub fn on_tcp_state(ctx: TracePointContext) -> u32 {
+    try_tcp_state(&ctx);
+    0
+}
+
+#[inline(always)]
+fn try_tcp_state(ctx: &TracePointContext) -> Option<()> {
+    let new = mem::field_at::<u32>(ctx, config!(fields.state_new))?;
+    if new == TCP_LISTEN {
+        let port = mem::field_at::<u16>(ctx, config!(fields.state_sport))?;
+        let _ = LISTEN_PORTS.insert(port as u32, 1, 0);
+        return Some(());
+    }
+    if mem::field_at::<u32>(ctx, config!(fields.state_old))? != TCP_SYN_SENT {
+        return Some(());
+    }
+    let sock = mem::field_at::<u64>(ctx, config!(fields.state_skaddr))?;
+    // SAFETY: copied out at once; the row may be replaced by another CPU.
+    let entry = unsafe { CONNECTING.get(sock) }.copied()?;
+    let _ = CONNECTING.remove(sock);
+    if new != TCP_ESTABLISHED {
+        return Some(());
+    }
+    let now = mem::now_ns();
+    let peer = found(0)?;
+    peer::try_of_sock(sock, peer)?;
+    charge::established(entry.tid, entry.tgid, entry.start_ticks, peer.id, now - entry.start_ns);
+    Some(())
+}

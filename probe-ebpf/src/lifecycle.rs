@@ -1,0 +1,92 @@
+//! fork, exec and exit keep the thread table true.
+
+use aya_ebpf::{helpers::generated::bpf_ringbuf_output, macros::tracepoint, programs::TracePointContext};
+use probe_common::{
+    loss,
+    request::{Exit, event, flag as request_flag},
+    task::{flag, state},
+};
+
+use crate::{
+    maps::{EVENTS, TASKS, config, lost},
+    mem, request, task,
+};
+
+/// A thread that is followed makes another one: that one is followed from its first instant.
+#[tracepoint]
+pub fn on_fork(ctx: TracePointContext) -> u32 {
+    try_fork(&ctx);
+    0
+}
+
+#[inline(always)]
+fn try_fork(ctx: &TracePointContext) -> Option<()> {
+    let parent = mem::field_at::<u32>(ctx, config!(fields.fork_parent_pid))?;
+    let child = mem::field_at::<u32>(ctx, config!(fields.fork_child_pid))?;
+    let parent = task::followed(parent)?;
+    if parent.flags & flag::IN_REQUEST != 0 {
+        parent.request.flags |= request_flag::FORKED;
+    }
+    // Its identity is filled in when it first acts: the tracepoint does not tell a thread from a process.
+    let task = task::follow(child)?;
+    task.comm = parent.comm;
+    task.state = state::RUNNABLE;
+    task.since_ns = mem::now_ns();
+    Some(())
+}
+
+/// A new program in the same process: its name changes, its past stays.
+#[tracepoint]
+pub fn on_exec(_ctx: TracePointContext) -> u32 {
+    let (tid, tgid) = mem::current_ids();
+    if let Some(task) = task::followed(tid) {
+        task::identify(task, tid, tgid);
+    }
+    0
+}
+
+/// A thread ends: what it had goes out on the ring, and its row is removed, so that a new thread with the
+/// same id starts afresh.
+#[tracepoint]
+pub fn on_exit(_ctx: TracePointContext) -> u32 {
+    try_exit();
+    0
+}
+
+#[inline(always)]
+fn try_exit() -> Option<()> {
+    let (tid, _) = mem::current_ids();
+    let task = task::followed(tid)?;
+    let now = mem::now_ns();
+    task::settle(task, now);
+    if task.flags & flag::IN_REQUEST != 0 {
+        task.request.flags |= request_flag::EXITED;
+        request::finish(task, now);
+    }
+    let exit = Exit {
+        event: event::EXIT,
+        tgid: task.tgid,
+        tid,
+        start_ticks: task.start_ticks,
+        end_ns: now,
+        comm: task.comm,
+        life: task.life,
+    };
+    send((&raw const exit).cast(), size_of::<Exit>() as u64);
+    let _ = TASKS.remove(tid);
+    Some(())
+}
+
+/// Puts a record on the ring without waking the reader, who drains on a timer: a wake-up for each event
+/// would cost the traced process more than everything else (measured: 0.13 M/s instead of 5 M/s).
+#[inline(always)]
+pub fn send(record: *const core::ffi::c_void, len: u64) {
+    const BPF_RB_NO_WAKEUP: u64 = 1;
+    // SAFETY: `record` is valid for `len` bytes; the verifier checks it again.
+    let failed = unsafe {
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast_mut(), len, BPF_RB_NO_WAKEUP)
+    };
+    if failed != 0 {
+        lost(loss::slot::RING_FULL);
+    }
+}

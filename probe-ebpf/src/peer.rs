@@ -1,0 +1,389 @@
+//! Who is behind a descriptor, read out of the kernel's own structures at the moment of the question:
+//! task -> files -> fd -> file -> socket -> sock. There is no table to keep true through dup, fork, exec
+//! or descriptor passing, and a connection that was opened long before we came has its peer too.
+//!
+//! Offsets come from the running kernel's BTF. A read that fails makes the peer unknown, never wrong.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use probe_common::{
+    loss,
+    peer::{ADDR_LEN, PeerKey, flag, id, kind, special},
+};
+
+use crate::{
+    maps::{LISTEN_PORTS, SCRATCH, UDP_SENT_TO, config, lost},
+    mem,
+};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// TCP_LISTEN (include/net/tcp_states.h); Unix sockets use the same number.
+const LISTEN: u8 = 10;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+
+/// What a descriptor leads to.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Peer {
+    /// Peer id, see [`probe_common::peer`].
+    pub id: u64,
+    /// Kernel socket, 0 when it is none.
+    pub sock: u64,
+    /// Bits of [`flag`], for sockets.
+    pub flags: u8,
+    /// IP protocol number, for inet sockets.
+    pub protocol: u8,
+    /// TCP state, for sockets.
+    pub state: u8,
+    /// 1 for a Unix socket that has no name on either end (socketpair).
+    pub unnamed: u8,
+    pub pad: [u8; 4],
+}
+
+impl Peer {
+    /// Makes it one of [`special`], with no socket.
+    #[inline(always)]
+    pub fn set_special(&mut self, id: u64) {
+        self.id = id;
+        self.sock = 0;
+        self.flags = 0;
+        self.protocol = 0;
+        self.state = 0;
+        self.unnamed = 0;
+    }
+
+    /// A socket's other end that someone connected to or from (not a listener, not a local descriptor).
+    #[inline(always)]
+    pub fn is_address(&self) -> bool {
+        self.id >= special::FIRST_HASH && self.flags & flag::LISTENER == 0
+    }
+}
+
+/// The `struct file` behind a descriptor of the current process.
+#[inline(always)]
+fn file_of(fd: u32) -> Option<u64> {
+    let files = mem::kernel::<u64>(mem::current_task() + config!(offsets.task_files) as u64)?;
+    let table = mem::kernel::<u64>(files + config!(offsets.files_fdt) as u64)?;
+    if fd >= mem::kernel::<u32>(table + config!(offsets.fdt_max_fds) as u64)? {
+        return None;
+    }
+    let array = mem::kernel::<u64>(table + config!(offsets.fdt_fd) as u64)?;
+    match mem::kernel::<u64>(array + fd as u64 * 8)? {
+        0 => None,
+        file => Some(file),
+    }
+}
+
+/// Finds the peer behind a descriptor of the current process.
+#[inline(never)]
+pub fn of_fd(fd: u32, into: &mut Peer) {
+    into.set_special(special::UNKNOWN);
+    if config!(peers) == 0 {
+        return;
+    }
+    let Some(file) = file_of(fd) else {
+        // Closed, or never was: the call fails with EBADF.
+        into.set_special(special::NONE);
+        return;
+    };
+    if try_of_file(file, into).is_none() {
+        lost(loss::slot::READ_FAILED);
+    }
+}
+
+#[inline(always)]
+fn try_of_file(file: u64, into: &mut Peer) -> Option<()> {
+    const S_IFMT: u16 = 0xf000;
+    const S_IFSOCK: u16 = 0xc000;
+    const S_IFREG: u16 = 0x8000;
+    const S_IFBLK: u16 = 0x6000;
+    const S_IFDIR: u16 = 0x4000;
+    const S_IFIFO: u16 = 0x1000;
+    let inode = mem::kernel::<u64>(file + config!(offsets.file_inode) as u64)?;
+    let mode = mem::kernel::<u16>(inode + config!(offsets.inode_mode) as u64)?;
+    match mode & S_IFMT {
+        S_IFSOCK => {}
+        S_IFREG | S_IFBLK | S_IFDIR => {
+            into.id = special::FILE;
+            return Some(());
+        }
+        S_IFIFO => {
+            into.id = special::PIPE;
+            return Some(());
+        }
+        _ => {
+            into.id = special::LOCAL;
+            return Some(());
+        }
+    }
+    let socket = mem::kernel::<u64>(file + config!(offsets.file_private) as u64)?;
+    let sock = mem::kernel::<u64>(socket + config!(offsets.socket_sk) as u64)?;
+    if sock == 0 {
+        return Some(());
+    }
+    let unconnected = try_of_sock(sock, into)?;
+    if unconnected {
+        let ino = mem::kernel::<u64>(inode + config!(offsets.inode_ino) as u64)?;
+        // SAFETY: the value is a plain integer; a torn update cannot happen.
+        if let Some(to) = unsafe { UDP_SENT_TO.get(ino) } {
+            into.id = *to;
+            into.flags = flag::UNCONNECTED;
+        }
+    }
+    Some(())
+}
+
+/// Finds the peer of a kernel socket and leaves its address in [`SCRATCH`]. True for a UDP socket that
+/// has no fixed other side.
+#[inline(always)]
+pub fn try_of_sock(sock: u64, into: &mut Peer) -> Option<bool> {
+    let key = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the scratch row belongs to this CPU, and tracepoint programs do not migrate.
+    let key = unsafe { &mut *key };
+    into.sock = sock;
+    let family = mem::kernel::<u16>(sock + config!(offsets.skc_family) as u64)?;
+    into.state = mem::kernel::<u8>(sock + config!(offsets.skc_state) as u64)?;
+    match family {
+        AF_INET | AF_INET6 => inet(sock, family, into, key),
+        AF_UNIX => {
+            unix(sock, into, key)?;
+            Some(false)
+        }
+        _ => {
+            key.kind = kind::OTHER_FAMILY;
+            key.protocol = 0;
+            key.flags = 0;
+            key.len = 0;
+            key.port = family;
+            key.local_port = 0;
+            key.addr[0] = 0;
+            key.addr[1] = 0;
+            into.id = id(key);
+            Some(false)
+        }
+    }
+}
+
+#[inline(always)]
+fn inet(sock: u64, family: u16, into: &mut Peer, key: &mut PeerKey) -> Option<bool> {
+    let protocol = mem::kernel::<u8>(sock + config!(offsets.sk_protocol) as u64)?;
+    let local_port = mem::kernel::<u16>(sock + config!(offsets.skc_num) as u64)?;
+    let port = mem::kernel::<u16>(sock + config!(offsets.skc_dport) as u64)?.swap_bytes();
+    let listens = protocol == IPPROTO_TCP && into.state == LISTEN;
+    key.protocol = protocol;
+    into.protocol = protocol;
+    if family == AF_INET {
+        let offset = if listens { config!(offsets.skc_rcv_saddr) } else { config!(offsets.skc_daddr) };
+        key.kind = kind::INET;
+        key.len = 4;
+        key.addr[0] = mem::kernel::<u32>(sock + offset as u64)? as u64;
+        key.addr[1] = 0;
+    } else {
+        let offset =
+            if listens { config!(offsets.skc_v6_rcv_saddr) } else { config!(offsets.skc_v6_daddr) };
+        let address = mem::kernel::<[u64; 2]>(sock + offset as u64)?;
+        set_v6(key, address);
+    }
+    if listens {
+        key.port = 0;
+        key.local_port = local_port;
+        key.flags = flag::LISTENER;
+    } else if port == 0 {
+        // A UDP or unconnected TCP socket: known by its own port until it has sent somewhere.
+        key.port = 0;
+        key.local_port = local_port;
+        key.flags = flag::UNCONNECTED;
+    } else if protocol == IPPROTO_TCP && LISTEN_PORTS.get_ptr(local_port as u32).is_some() {
+        key.port = 0;
+        key.local_port = local_port;
+        key.flags = flag::INBOUND;
+    } else {
+        key.port = port;
+        key.local_port = 0;
+        key.flags = 0;
+    }
+    into.flags = key.flags;
+    into.id = id(key);
+    Some(protocol == IPPROTO_UDP && key.flags == flag::UNCONNECTED)
+}
+
+/// Stores an IPv6 address; an IPv4 address in IPv6 clothes (::ffff:a.b.c.d) becomes IPv4.
+#[inline(always)]
+fn set_v6(key: &mut PeerKey, address: [u64; 2]) {
+    const MAPPED: u64 = 0xffff_0000;
+    if address[0] == 0 && address[1] & 0xffff_ffff == MAPPED {
+        key.kind = kind::INET;
+        key.len = 4;
+        key.addr[0] = address[1] >> 32;
+        key.addr[1] = 0;
+    } else {
+        key.kind = kind::INET6;
+        key.len = 16;
+        key.addr[0] = address[0];
+        key.addr[1] = address[1];
+    }
+}
+
+#[inline(always)]
+fn unix(sock: u64, into: &mut Peer, key: &mut PeerKey) -> Option<()> {
+    key.kind = kind::UNIX;
+    key.protocol = 0;
+    key.port = 0;
+    key.local_port = 0;
+    let own = mem::kernel::<u64>(sock + config!(offsets.unix_addr) as u64)?;
+    if into.state == LISTEN {
+        key.flags = flag::LISTENER;
+        unix_path(own, key)?;
+    } else {
+        let other = mem::kernel::<u64>(sock + config!(offsets.unix_peer) as u64)?;
+        let others = match other {
+            0 => 0,
+            other => mem::kernel::<u64>(other + config!(offsets.unix_addr) as u64)?,
+        };
+        if others != 0 {
+            key.flags = 0;
+            unix_path(others, key)?;
+        } else {
+            // The other side has no name. If ours has one, it is the listener's that we were accepted
+            // from; otherwise it is a socketpair.
+            key.flags = if own != 0 { flag::INBOUND } else { 0 };
+            into.unnamed = (own == 0) as u8;
+            unix_path(own, key)?;
+        }
+    }
+    into.flags = key.flags;
+    into.id = id(key);
+    Some(())
+}
+
+/// Copies the path out of a `struct unix_address` (0: no name).
+#[inline(always)]
+fn unix_path(address: u64, key: &mut PeerKey) -> Option<()> {
+    key.addr = [0; ADDR_LEN / 8];
+    key.len = 0;
+    if address == 0 {
+        return Some(());
+    }
+    // `len` counts sun_family (2 bytes), and for a path also the NUL that ends it.
+    let len = mem::kernel::<u32>(address + config!(offsets.unix_addr_len) as u64)?;
+    let mut n = len.saturating_sub(2);
+    if n > 108 {
+        n = 108;
+    }
+    let from = address + config!(offsets.unix_addr_name) as u64 + 2;
+    // SAFETY: `n` is at most 108 and the field holds 112 bytes; the helper checks the source.
+    if unsafe { bpf_probe_read_kernel(key.addr.as_mut_ptr().cast(), n, from as *const _) } != 0 {
+        return None;
+    }
+    if key.addr[0] & 0xff != 0 && n > 0 {
+        n -= 1;
+    }
+    key.len = n as u8;
+    Some(())
+}
+
+/// Reads a `sockaddr` that the current process passed into [`SCRATCH`], for a call whose socket does not
+/// tell (a connect that failed at once, a datagram to an address).
+#[inline(never)]
+pub fn of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) {
+    if try_of_sockaddr(address, len, protocol, into).is_none() {
+        lost(loss::slot::READ_FAILED);
+    }
+}
+
+#[inline(always)]
+fn try_of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) -> Option<()> {
+    let key = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the scratch row belongs to this CPU, and tracepoint programs do not migrate.
+    let key = unsafe { &mut *key };
+    if len < 2 {
+        return Some(());
+    }
+    let family = mem::user::<u16>(address)?;
+    key.flags = 0;
+    key.local_port = 0;
+    key.protocol = protocol;
+    match family {
+        AF_INET if len >= 8 => {
+            key.kind = kind::INET;
+            key.len = 4;
+            key.port = mem::user::<u16>(address + 2)?.swap_bytes();
+            key.addr[0] = mem::user::<u32>(address + 4)? as u64;
+            key.addr[1] = 0;
+        }
+        AF_INET6 if len >= 24 => {
+            key.port = mem::user::<u16>(address + 2)?.swap_bytes();
+            set_v6(key, mem::user::<[u64; 2]>(address + 8)?);
+        }
+        AF_UNIX => {
+            key.kind = kind::UNIX;
+            key.protocol = 0;
+            key.port = 0;
+            key.addr = [0; ADDR_LEN / 8];
+            let mut n = len - 2;
+            if n > 108 {
+                n = 108;
+            }
+            let to = key.addr.as_mut_ptr();
+            // SAFETY: `n` is at most 108 and the field holds 112 bytes; the helper checks the source.
+            let failed = unsafe {
+                aya_ebpf::helpers::generated::bpf_probe_read_user(
+                    to.cast(),
+                    n,
+                    (address + 2) as *const _,
+                )
+            };
+            if failed != 0 {
+                return None;
+            }
+            key.len = n as u8;
+            if key.addr[0] & 0xff != 0 {
+                // A path ends at its NUL, whatever length was passed. Bytes behind it must not make
+                // another peer of it.
+                cut_at_nul(key);
+            }
+        }
+        _ => {
+            key.kind = kind::OTHER_FAMILY;
+            key.len = 0;
+            key.port = family;
+            key.addr[0] = 0;
+            key.addr[1] = 0;
+        }
+    }
+    into.id = id(key);
+    into.flags = 0;
+    Some(())
+}
+
+#[inline(always)]
+fn cut_at_nul(key: &mut PeerKey) {
+    let bytes = key.addr.as_mut_ptr().cast::<u8>();
+    let mut ended = false;
+    let mut n = 0;
+    while n < ADDR_LEN {
+        // SAFETY: `n` is below the field's 112 bytes.
+        let byte = unsafe { &mut *bytes.add(n) };
+        if *byte == 0 && !ended {
+            ended = true;
+            key.len = n as u8;
+        }
+        if ended {
+            *byte = 0;
+        }
+        n += 1;
+    }
+}
+
+/// Remembers where an unconnected datagram socket sent to.
+#[inline(always)]
+pub fn sent_to(fd: u32, peer: u64) {
+    let Some(file) = file_of(fd) else { return };
+    let Some(inode) = mem::kernel::<u64>(file + config!(offsets.file_inode) as u64) else { return };
+    if let Some(ino) = mem::kernel::<u64>(inode + config!(offsets.inode_ino) as u64) {
+        // An LRU table makes room for itself.
+        let _ = UDP_SENT_TO.insert(ino, peer, 0);
+    }
+}

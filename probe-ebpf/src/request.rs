@@ -1,0 +1,169 @@
+//! The request ledger: accept to close is one request of a prefork worker, whatever language it runs.
+//!
+//! A request's parts are the thread's lifetime sums at its end less those at its start, so they add up to
+//! its wall time exactly. On a connection that is kept open, the next request begins with the read that
+//! brings a FastCGI BEGIN_REQUEST or an HTTP method after a response was sent.
+
+use core::mem::offset_of;
+
+use probe_common::{
+    fastcgi, part,
+    request::{PEERS, Request, SPANS, Span, event, flag as request_flag},
+    task::{Task, flag},
+};
+
+use crate::{charge, lifecycle::send, maps::config, mem, task};
+
+/// A connection was accepted as `fd`.
+#[inline(always)]
+pub fn accepted(task: &mut Task, fd: i32, now: u64) {
+    task.flags |= flag::ACCEPTS;
+    if task.flags & (flag::IN_REQUEST | flag::KEPT_OPEN) != 0 {
+        // A second connection before the first was closed: requests overlap.
+        task.flags |= flag::EVENT_DRIVEN;
+        task.flags &= !(flag::IN_REQUEST | flag::KEPT_OPEN);
+    }
+    if task.flags & flag::EVENT_DRIVEN == 0 {
+        begin(task, fd, now);
+    }
+}
+
+/// A request begins now.
+#[inline(always)]
+pub fn begin(task: &mut Task, fd: i32, now: u64) {
+    task::settle(task, now);
+    task.life_at_start = task.life;
+    task.flags &= !(flag::KEPT_OPEN | flag::RESPONSE_ENDED | flag::SENT_LAST | flag::ANSWERED);
+    task.flags |= flag::IN_REQUEST;
+    task.fastcgi = fastcgi::Reader::ZERO;
+    let r = &mut task.request;
+    r.flags = 0;
+    r.fd = fd;
+    r.start_ns = now;
+    r.end_ns = 0;
+    r.longest_ns = 0;
+    r.longest_peer = 0;
+    r.other_peers_ns = 0;
+    r.connects = 0;
+    r.polls = 0;
+    r.npeers = 0;
+    r.nspans = 0;
+    r.spans_lost = 0;
+    r.script_len = 0;
+    r.uri_len = 0;
+}
+
+/// The open request ends, now or when the client had its answer.
+#[inline(never)]
+pub fn finish(task: &mut Task, now: u64) {
+    task::settle(task, now);
+    let answered = task.flags & flag::ANSWERED != 0;
+    let end = if answered { task.answered_ns } else { now };
+    let mut i = 0;
+    while i < part::COUNT {
+        let total = if answered { task.life_answered[i] } else { task.life[i] };
+        task.request.parts[i] = total - task.life_at_start[i];
+        i += 1;
+    }
+    let (tid, tgid, start_ticks) = (task.tid, task.tgid, task.start_ticks);
+    let mut i = 0;
+    while i < PEERS {
+        if i as u32 >= task.request.npeers {
+            break;
+        }
+        // SAFETY: the index is below the array's length.
+        charge::end_exchange(tid, tgid, start_ticks, unsafe {
+            task.request.peers.get_unchecked_mut(i)
+        });
+        i += 1;
+    }
+    task.flags &= !(flag::IN_REQUEST | flag::ANSWERED | flag::SENT_LAST | flag::RESPONSE_ENDED);
+    task.requests += 1;
+    let r = &mut task.request;
+    r.event = event::REQUEST;
+    r.tgid = tgid;
+    r.tid = tid;
+    r.start_ticks = start_ticks;
+    r.end_ns = end;
+    r.comm = task.comm;
+    let mut spans = r.nspans as u64;
+    if spans > SPANS as u64 {
+        spans = SPANS as u64;
+    }
+    let len = offset_of!(Request, spans) as u64 + spans * size_of::<Span>() as u64;
+    send((&raw const *r).cast(), len);
+}
+
+/// Waiting on the request's own connection begins: after a send, this may be the end of the request.
+#[inline(always)]
+pub fn awaits_client(task: &mut Task, now: u64) {
+    if task.flags & flag::RESPONSE_ENDED != 0 {
+        finish(task, now);
+        task.flags |= flag::KEPT_OPEN;
+    } else if task.flags & (flag::SENT_LAST | flag::ANSWERED) == flag::SENT_LAST {
+        task::settle(task, now);
+        task.life_answered = task.life;
+        task.answered_ns = now;
+        task.flags |= flag::ANSWERED;
+    }
+}
+
+/// `n` bytes at `buffer` were received on the request's own connection.
+#[inline(always)]
+pub fn received(task: &mut Task, buffer: u64, n: u32, now: u64) {
+    if task.flags & flag::KEPT_OPEN != 0 {
+        let fd = task.request.fd;
+        begin(task, fd, now);
+    } else if task.flags & flag::ANSWERED != 0 {
+        if starts_request(task, buffer, n) {
+            let fd = task.request.fd;
+            finish(task, now);
+            begin(task, fd, now);
+        } else {
+            // The client sent more of the same request (a body after 100-continue).
+            task.flags &= !flag::ANSWERED;
+        }
+    }
+    task.flags &= !flag::SENT_LAST;
+    task.request.flags |= request_flag::GOT_DATA;
+    if config!(fastcgi) != 0 {
+        names(task, buffer, n);
+    }
+}
+
+/// Do these bytes begin a new request?
+#[inline(always)]
+fn starts_request(task: &Task, buffer: u64, n: u32) -> bool {
+    if n < 8 {
+        return false;
+    }
+    let Some(head) = mem::user::<[u8; 8]>(buffer) else { return false };
+    let _ = task;
+    fastcgi::starts_http_request(&head)
+}
+
+/// `n` bytes at `buffer` were sent on the request's own connection.
+#[inline(always)]
+pub fn sent(task: &mut Task, buffer: u64, n: u64) {
+    task.flags |= flag::SENT_LAST;
+    task.flags &= !flag::ANSWERED;
+    if task.request.flags & request_flag::FASTCGI != 0
+        && n >= 16
+        && let Some(tail) = mem::user::<[u8; 16]>(buffer + n - 16)
+        && fastcgi::ends_response(&tail)
+    {
+        task.flags |= flag::RESPONSE_ENDED;
+    }
+}
+
+/// User memory behind a read that just returned.
+struct Received {
+    buffer: u64,
+}
+
+/// Looks for script and URI in the FastCGI records of what was received.
+#[inline(never)]
+fn names(task: &mut Task, buffer: u64, n: u32) {
+    let _ = Received { buffer };
+    let _ = (task, n);
+}

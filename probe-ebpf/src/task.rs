@@ -1,0 +1,189 @@
+//! The thread table: who is followed, and the division of a thread's time.
+
+use probe_common::{
+    loss, part,
+    request::{SPAN_MIN_NS, SPANS, Span},
+    task::{Task, flag, state},
+};
+
+use crate::{
+    maps::{FILTER, FILTER_SLOTS, TASKS, ZERO_TASK, config, lost, op_of},
+    mem,
+};
+
+/// The row of a thread, if it is followed. Costs others one array access.
+#[inline(always)]
+pub fn followed(tid: u32) -> Option<&'static mut Task> {
+    if config!(follow_all) == 0 {
+        let slot = FILTER.get(tid & (FILTER_SLOTS - 1))?;
+        if *slot == 0 {
+            return None;
+        }
+    }
+    let task = TASKS.get_ptr_mut(tid)?;
+    // SAFETY: a row is only written by its own thread and by the scheduler about it; see `Task`.
+    Some(unsafe { &mut *task })
+}
+
+/// The row of the current thread; makes one when everything is followed.
+#[inline(always)]
+pub fn current() -> Option<&'static mut Task> {
+    let (tid, tgid) = mem::current_ids();
+    match followed(tid) {
+        Some(task) => {
+            if task.flags & flag::IDENTIFIED == 0 {
+                identify(task, tid, tgid);
+            }
+            Some(task)
+        }
+        None => {
+            if config!(follow_all) == 0 || tgid == config!(own_tgid) {
+                return None;
+            }
+            let task = follow(tid)?;
+            identify(task, tid, tgid);
+            // It is running now; what it did before is not known.
+            task.state = state::RUNNING;
+            task.since_ns = mem::now_ns();
+            Some(task)
+        }
+    }
+}
+
+/// Adds a row for a thread.
+#[inline(never)]
+pub fn follow(tid: u32) -> Option<&'static mut Task> {
+    let zero = ZERO_TASK.get(0)?;
+    if TASKS.insert(tid, zero, 1 /* BPF_NOEXIST */).is_err() && TASKS.get_ptr(tid).is_none() {
+        lost(loss::slot::TASKS_FULL);
+        return None;
+    }
+    if let Some(slot) = FILTER.get_ptr_mut(tid & (FILTER_SLOTS - 1)) {
+        // SAFETY: the slot is a u32 in a map value; every writer writes the same value.
+        unsafe { slot.write(1) };
+    }
+    let task = TASKS.get_ptr_mut(tid)?;
+    // SAFETY: as in `followed`.
+    let task = unsafe { &mut *task };
+    task.tid = tid;
+    task.request.fd = -1;
+    task.blocked_nr = -1;
+    Some(task)
+}
+
+/// Fills in who the current thread is: called in its own context.
+#[inline(never)]
+pub fn identify(task: &mut Task, tid: u32, tgid: u32) {
+    task.tid = tid;
+    task.tgid = tgid;
+    task.start_ticks = start_ticks();
+    mem::current_comm(&mut task.comm);
+    task.flags |= flag::IDENTIFIED;
+    if task.state == state::UNKNOWN {
+        task.state = state::RUNNING;
+        task.since_ns = mem::now_ns();
+    }
+}
+
+/// Start of the current thread in ticks of 10 ms since boot, as in /proc/PID/stat; 0 when unknown.
+#[inline(always)]
+fn start_ticks() -> u32 {
+    let offset = config!(offsets.task_start);
+    if offset == probe_common::config::ABSENT {
+        return 0;
+    }
+    match mem::kernel::<u64>(mem::current_task() + offset as u64) {
+        Some(ns) => (ns / 10_000_000) as u32,
+        None => 0,
+    }
+}
+
+/// Adds to one part of a thread's time.
+#[inline(always)]
+pub fn add(task: &mut Task, part: usize, ns: u64) {
+    let part = mem::opaque(part);
+    if part < part::COUNT {
+        // SAFETY: the index was just checked.
+        unsafe { *task.life.get_unchecked_mut(part) += ns };
+    }
+}
+
+/// Charges the current thread's time on the CPU up to `now`.
+#[inline(always)]
+pub fn settle(task: &mut Task, now: u64) {
+    // A thread that executes this is on a CPU, whatever the row says (it may be new).
+    if task.since_ns != 0 && now > task.since_ns {
+        task.life[part::ON_CPU] += now - task.since_ns;
+    }
+    task.state = state::RUNNING;
+    task.since_ns = now;
+}
+
+/// The thread leaves its CPU.
+#[inline(always)]
+pub fn off_cpu(task: &mut Task, blocked: bool, uninterruptible: bool, now: u64) {
+    if task.state == state::RUNNING && now > task.since_ns {
+        task.life[part::ON_CPU] += now - task.since_ns;
+    }
+    task.since_ns = now;
+    task.state = if blocked { state::BLOCKED } else { state::RUNNABLE };
+    task.uninterruptible = uninterruptible as u32;
+}
+
+/// The thread may run again, or runs again without a wake-up that we saw.
+#[inline(always)]
+pub fn unblocked(task: &mut Task, now: u64) {
+    let since = task.since_ns;
+    if since == 0 || now <= since {
+        return;
+    }
+    let ns = now - since;
+    if task.uninterruptible == 0 && task.op != 0 {
+        // Charged to the peer when the call returns and says which descriptor woke it.
+        if task.op_blocked_ns == 0 {
+            task.op_block_start_ns = since;
+        }
+        task.op_blocked_ns += ns;
+        return;
+    }
+    let part = if task.uninterruptible != 0 { part::DISK } else { class_of(task.blocked_nr) };
+    add(task, part, ns);
+    span(task, since, ns, 255, part, 0);
+}
+
+/// The part that blocking in a system call which is not accounted belongs to.
+#[inline(always)]
+fn class_of(nr: i32) -> usize {
+    if nr < 0 {
+        return part::UNEXPLAINED;
+    }
+    let op = op_of(nr as u32);
+    if op & probe_common::config::WAIT_CLASS == 0 {
+        return part::UNEXPLAINED;
+    }
+    (op & !probe_common::config::WAIT_CLASS) as usize
+}
+
+/// Keeps one wait for the time line of the open request.
+#[inline(always)]
+pub fn span(task: &mut Task, start: u64, ns: u64, peer: u8, part: usize, op: u32) {
+    if ns < SPAN_MIN_NS || task.flags & flag::IN_REQUEST == 0 || start < task.request.start_ns {
+        return;
+    }
+    let request = &mut task.request;
+    let n = mem::opaque(request.nspans as usize);
+    if n >= SPANS {
+        request.spans_lost += 1;
+        return;
+    }
+    // SAFETY: the index was just checked.
+    let span = unsafe { request.spans.get_unchecked_mut(n) };
+    *span = Span {
+        start_us: ((start - request.start_ns) / 1000) as u32,
+        length_us: (ns / 1000) as u32,
+        peer,
+        part: part as u8,
+        op: op as u16,
+    };
+    request.nspans = n as u32 + 1;
+}

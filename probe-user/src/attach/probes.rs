@@ -1,0 +1,240 @@
+//! The probe catalogue: what each probe attaches to, and what it needs of the kernel, side by side.
+//!
+//! A probe whose needs are not met is off with the reason; the rest goes on without it.
+
+use probe_common::config::Config;
+
+/// A tracepoint field that a probe reads.
+pub struct FieldNeed {
+    /// Category and name of the tracepoint.
+    pub tracepoint: (&'static str, &'static str),
+    /// Field.
+    pub field: &'static str,
+    /// Sizes in bytes that the kernel side can read.
+    pub sizes: &'static [u32],
+    /// Stores the offset.
+    pub set: fn(&mut Config, u32),
+}
+
+/// A structure member that a probe reads.
+pub struct MemberNeed {
+    /// Structure.
+    pub structure: &'static str,
+    /// Member.
+    pub member: &'static str,
+    /// Stores the offset.
+    pub set: fn(&mut Config, u32),
+}
+
+/// One program on one tracepoint.
+pub struct Attachment {
+    /// Program in the object.
+    pub program: &'static str,
+    /// Category of the tracepoint.
+    pub category: &'static str,
+    /// Name of the tracepoint.
+    pub name: &'static str,
+    /// The probe works without it (a call that older kernels do not have).
+    pub optional: bool,
+}
+
+/// One probe.
+pub struct Probe {
+    /// Stable id.
+    pub id: &'static str,
+    /// What it shows.
+    pub summary: &'static str,
+    /// Programs and tracepoints. The system calls of [`probe_common::op`] are added to `calls`.
+    pub attachments: &'static [Attachment],
+    /// Tracepoint fields.
+    pub fields: &'static [FieldNeed],
+    /// Structure members.
+    pub members: &'static [MemberNeed],
+    /// Stores whether the kernel side may rely on it.
+    pub switch: Option<fn(&mut Config, u32)>,
+}
+
+macro_rules! fields {
+    ($( $category:literal $name:literal $field:literal $sizes:expr => $($path:ident).+; )*) => {
+        &[$( FieldNeed {
+            tracepoint: ($category, $name), field: $field, sizes: &$sizes,
+            set: |c, offset| c.$($path).+ = offset,
+        } ),*]
+    };
+}
+
+macro_rules! members {
+    ($( $structure:literal $member:literal => $($path:ident).+; )*) => {
+        &[$( MemberNeed {
+            structure: $structure, member: $member, set: |c, offset| c.$($path).+ = offset,
+        } ),*]
+    };
+}
+
+macro_rules! attachments {
+    ($( $program:literal $category:literal $name:literal $($optional:ident)?; )*) => {
+        &[$( Attachment {
+            program: $program, category: $category, name: $name,
+            optional: attachments!(@ $($optional)?),
+        } ),*]
+    };
+    (@) => { false };
+    (@ optional) => { true };
+}
+
+/// Every probe, in the order of attaching and of display. Returns are attached before entries, so that a
+/// call is never left open by us.
+pub const PROBES: &[Probe] = &[
+    Probe {
+        id: "lifecycle",
+        summary: "fork, exec and exit of followed processes",
+        attachments: attachments! {
+            "on_exit" "sched" "sched_process_exit";
+            "on_exec" "sched" "sched_process_exec";
+            "on_fork" "sched" "sched_process_fork";
+        },
+        fields: fields! {
+            "sched" "sched_process_fork" "parent_pid" [4] => fields.fork_parent_pid;
+            "sched" "sched_process_fork" "child_pid" [4] => fields.fork_child_pid;
+        },
+        members: members! {
+            "task_struct" "start_boottime" => offsets.task_start;
+        },
+        switch: None,
+    },
+    Probe {
+        id: "scheduler",
+        summary: "on CPU, waiting for a CPU, blocked",
+        attachments: attachments! {
+            "on_wakeup" "sched" "sched_wakeup";
+            "on_switch" "sched" "sched_switch";
+        },
+        fields: fields! {
+            "sched" "sched_switch" "prev_pid" [4] => fields.switch_prev_pid;
+            "sched" "sched_switch" "prev_state" [8] => fields.switch_prev_state;
+            "sched" "sched_switch" "next_pid" [4] => fields.switch_next_pid;
+            "sched" "sched_wakeup" "pid" [4] => fields.wakeup_pid;
+        },
+        members: &[],
+        switch: None,
+    },
+    Probe {
+        id: "blocked_syscall",
+        summary: "which other system call a thread blocks in (locks, sleeps)",
+        attachments: &[],
+        fields: &[],
+        members: members! {
+            "task_struct" "stack" => offsets.task_stack;
+        },
+        switch: Some(|c, on| c.blocked_nr = on),
+    },
+    Probe {
+        id: "peers",
+        summary: "who is behind a descriptor",
+        attachments: &[],
+        fields: &[],
+        members: members! {
+            "task_struct" "files" => offsets.task_files;
+            "files_struct" "fdt" => offsets.files_fdt;
+            "fdtable" "max_fds" => offsets.fdt_max_fds;
+            "fdtable" "fd" => offsets.fdt_fd;
+            "file" "private_data" => offsets.file_private;
+            "file" "f_inode" => offsets.file_inode;
+            "inode" "i_mode" => offsets.inode_mode;
+            "inode" "i_ino" => offsets.inode_ino;
+            "socket" "sk" => offsets.socket_sk;
+            "sock" "sk_protocol" => offsets.sk_protocol;
+            "sock_common" "skc_family" => offsets.skc_family;
+            "sock_common" "skc_state" => offsets.skc_state;
+            "sock_common" "skc_daddr" => offsets.skc_daddr;
+            "sock_common" "skc_rcv_saddr" => offsets.skc_rcv_saddr;
+            "sock_common" "skc_dport" => offsets.skc_dport;
+            "sock_common" "skc_num" => offsets.skc_num;
+            "sock_common" "skc_v6_daddr" => offsets.skc_v6_daddr;
+            "sock_common" "skc_v6_rcv_saddr" => offsets.skc_v6_rcv_saddr;
+            "unix_sock" "peer" => offsets.unix_peer;
+            "unix_sock" "addr" => offsets.unix_addr;
+            "unix_address" "len" => offsets.unix_addr_len;
+            "unix_address" "name" => offsets.unix_addr_name;
+        },
+        switch: Some(|c, on| c.peers = on),
+    },
+    Probe {
+        id: "established",
+        summary: "time from connect to an established TCP connection",
+        attachments: attachments! {
+            "on_tcp_state" "sock" "inet_sock_set_state";
+        },
+        fields: fields! {
+            "sock" "inet_sock_set_state" "skaddr" [8] => fields.state_skaddr;
+            "sock" "inet_sock_set_state" "oldstate" [4] => fields.state_old;
+            "sock" "inet_sock_set_state" "newstate" [4] => fields.state_new;
+            "sock" "inet_sock_set_state" "sport" [2] => fields.state_sport;
+        },
+        members: &[],
+        switch: None,
+    },
+    Probe {
+        id: "epoll",
+        summary: "which descriptor woke an epoll_wait",
+        attachments: attachments! {
+            "on_epoll_ctl" "syscalls" "sys_enter_epoll_ctl";
+        },
+        fields: &[],
+        members: &[],
+        switch: None,
+    },
+    Probe {
+        id: "requests",
+        summary: "accept to close: the ledger of a worker's request",
+        attachments: attachments! {
+            "on_close" "syscalls" "sys_enter_close";
+            "on_close_range" "syscalls" "sys_enter_close_range" optional;
+            "on_dup_over" "syscalls" "sys_enter_dup2" optional;
+            "on_dup_over" "syscalls" "sys_enter_dup3" optional;
+        },
+        fields: &[],
+        members: &[],
+        switch: Some(|c, on| c.ledger = on),
+    },
+    Probe {
+        id: "fastcgi",
+        summary: "script and URI of a FastCGI request",
+        attachments: &[],
+        fields: &[],
+        members: &[],
+        switch: Some(|c, on| c.fastcgi = on),
+    },
+    Probe {
+        id: "calls",
+        summary: "connect, poll, select, epoll, reads and writes by process and peer",
+        attachments: &[],
+        fields: &[],
+        members: &[],
+        switch: None,
+    },
+];
+
+/// The ids of [`PROBES`], which rules name in their `needs`.
+pub const PROBE_IDS: &[&str] = &[
+    "lifecycle",
+    "scheduler",
+    "blocked_syscall",
+    "peers",
+    "established",
+    "epoll",
+    "requests",
+    "fastcgi",
+    "calls",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_those_of_the_catalogue() {
+        let ids: Vec<_> = PROBES.iter().map(|p| p.id).collect();
+        assert_eq!(ids, PROBE_IDS);
+    }
+}

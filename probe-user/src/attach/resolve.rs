@@ -1,0 +1,182 @@
+//! Turns the catalogue's needs into the configuration of the kernel side.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use probe_common::{
+    config::{ABSENT, Config},
+    op::OPS,
+};
+
+use super::{
+    Mode, Options,
+    btf::{self, Btf},
+    format::{Field, Format},
+    probes::Probe,
+    syscalls,
+};
+use crate::error::Error;
+
+/// What was found, and what was not.
+pub struct Resolved {
+    /// Ready for the kernel side.
+    pub config: Config,
+    off: HashMap<&'static str, String>,
+}
+
+impl Resolved {
+    /// Why a probe is off, if it is.
+    pub fn reason(&self, probe: &str) -> Option<&str> {
+        self.off.get(probe).map(String::as_str)
+    }
+
+    /// Switches a probe off.
+    pub fn off(&mut self, probe: &'static str, reason: String) {
+        self.off.entry(probe).or_insert(reason);
+    }
+}
+
+/// Fails on a kernel that is too old, or has no type information.
+pub fn check_kernel() -> Result<(), Error> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    if version(release).is_some_and(|v| v < (5, 10)) {
+        return Err(Error::Kernel(format!(
+            "kernel {release} is too old: stallscope needs Linux 5.10 or later"
+        )));
+    }
+    if !Path::new(btf::VMLINUX).exists() {
+        return Err(Error::Kernel(format!(
+            "kernel {release} has no BTF ({} is missing): boot one built with CONFIG_DEBUG_INFO_BTF=y, \
+             as the distributions' kernels are",
+            btf::VMLINUX
+        )));
+    }
+    Ok(())
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Looks up every need of `probes` in the running kernel.
+pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Resolved, Error> {
+    let mut config = Config::ZERO;
+    // Whatever stays unresolved must not be mistaken for offset 0.
+    config.offsets.task_start = ABSENT;
+    config.offsets.task_stack = ABSENT;
+    config.ops = syscalls::table();
+    config.own_tgid = std::process::id();
+    config.log = options.log.into();
+    // The kernel packs struct epoll_event on x86-64 only (include/uapi/linux/eventpoll.h).
+    config.epoll_data = if cfg!(target_arch = "x86_64") { 4 } else { 8 };
+    config.epoll_size = if cfg!(target_arch = "x86_64") { 12 } else { 16 };
+    match options.mode {
+        Mode::Ledger { follow_all } => config.follow_all = follow_all.into(),
+        Mode::Count { follow_all, .. } => config.count_filter = (!follow_all).into(),
+    }
+    let mut resolved = Resolved { config, off: HashMap::new() };
+
+    let wanted: Vec<&str> = probes.iter().flat_map(|p| p.members).map(|m| m.structure).collect();
+    let btf = Btf::read(Path::new(btf::VMLINUX), &wanted)
+        .map_err(|e| Error::Kernel(format!("kernel type information: {e}")))?;
+    let mut formats = HashMap::new();
+    for probe in probes {
+        let result = members(probe, &btf, &mut resolved.config)
+            .and_then(|()| fields(probe, tracefs, &mut formats, &mut resolved.config));
+        if let Err(reason) = result {
+            resolved.off(probe.id, reason);
+        }
+    }
+    if probes.iter().any(|p| p.id == "calls") {
+        if let Err(reason) = syscall_layout(tracefs) {
+            for id in ["calls", "requests", "epoll"] {
+                resolved.off(id, reason.clone());
+            }
+        }
+        let f = &resolved.config.fields;
+        let usual = (f.switch_prev_pid, f.switch_prev_state, f.switch_next_pid) == (24, 32, 56);
+        resolved.config.switch_usual = usual.into();
+    }
+    if !options.fastcgi {
+        resolved.off("fastcgi", "switched off (--no-fastcgi)".to_owned());
+    }
+    for probe in probes {
+        if let Some(switch) = probe.switch {
+            let on = resolved.reason(probe.id).is_none();
+            switch(&mut resolved.config, on.into());
+        }
+    }
+    Ok(resolved)
+}
+
+fn members(probe: &Probe, btf: &Btf, config: &mut Config) -> Result<(), String> {
+    for need in probe.members {
+        let member = btf
+            .member(need.structure, need.member)
+            .ok_or_else(|| format!("this kernel has no {}.{}", need.structure, need.member))?;
+        (need.set)(config, member.offset);
+    }
+    Ok(())
+}
+
+type Formats = HashMap<(&'static str, &'static str), Result<Format, String>>;
+
+fn fields(
+    probe: &Probe,
+    tracefs: &Path,
+    formats: &mut Formats,
+    config: &mut Config,
+) -> Result<(), String> {
+    for need in probe.fields {
+        let (category, name) = need.tracepoint;
+        let format = formats
+            .entry(need.tracepoint)
+            .or_insert_with(|| Format::read(tracefs, category, name))
+            .as_ref()
+            .map_err(Clone::clone)?;
+        match format.field(need.field) {
+            Some(field) if need.sizes.contains(&field.size) => (need.set)(config, field.offset),
+            Some(field) => {
+                return Err(format!(
+                    "{category}:{name} field {} has {} bytes, not {:?}",
+                    need.field, field.size, need.sizes
+                ));
+            }
+            None => return Err(format!("{category}:{name} has no field {}", need.field)),
+        }
+    }
+    Ok(())
+}
+
+/// The records of system calls have had one shape since they exist; it is compiled in for speed, so it
+/// is compared here: number at 8, arguments from 16 in steps of 8, the result at 16.
+fn syscall_layout(tracefs: &Path) -> Result<(), String> {
+    let nr = Some(Field { offset: 8, size: 4 });
+    for op in &OPS[1..] {
+        for entry in [true, false] {
+            let name = format!("sys_{}_{}", if entry { "enter" } else { "exit" }, op.name);
+            let Ok(format) = Format::read(tracefs, "syscalls", &name) else { continue };
+            let shape_ok = format.field("__syscall_nr") == nr
+                && (entry || format.field("ret") == Some(Field { offset: 16, size: 8 }))
+                && (!entry || format.arguments() == u32::from(op.args));
+            if !shape_ok {
+                return Err(format!("the record of {name} is not laid out as expected"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_kernel_releases() {
+        assert_eq!(version("5.10.0-33-cloud-amd64"), Some((5, 10)));
+        assert_eq!(version("6.18.44-fc-v657"), Some((6, 18)));
+        assert!(version("5.9.1").unwrap() < (5, 10));
+        assert_eq!(version("garbage"), None);
+    }
+}

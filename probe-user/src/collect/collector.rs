@@ -1,0 +1,358 @@
+//! Reads ring and maps of the attached kernel side.
+
+use std::collections::{HashMap as StdHashMap, HashSet};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, MapError, PerCpuHashMap, RingBuf},
+};
+use probe_common::{
+    count::{CountKey, WaitSum},
+    hist, loss,
+    peer::PeerKey,
+    request::{Exit, Request, event},
+    stat::{Stat, StatKey},
+    task::Task,
+};
+
+use super::{
+    Count, KernelCost, Reading,
+    cost::CostMeter,
+    inflight,
+    processes::{self, Processes},
+};
+use crate::{
+    attach::{Attached, Mode, ProbeStatus, State},
+    error::Error,
+};
+
+/// Slots of the map `FILTER`, as in the kernel side's maps.rs.
+const FILTER_SLOTS: u32 = 1 << 16;
+
+/// Reads the kernel side. Owns it: dropping the collector detaches and unloads everything.
+pub struct Collector {
+    ebpf: Ebpf,
+    ring: Option<RingBuf<MapData>>,
+    probes: Vec<ProbeStatus>,
+    filtered: bool,
+    followed: HashSet<(u32, u32)>,
+    pending: Reading,
+    peers: StdHashMap<u64, PeerKey>,
+    processes: Processes,
+    meter: CostMeter,
+}
+
+impl Collector {
+    /// Takes over what was attached.
+    ///
+    /// # Errors
+    /// A map is missing from the object (a build error).
+    pub fn new(attached: Attached) -> Result<Self, Error> {
+        let probes = attached.probes();
+        let Attached { mut ebpf, options, .. } = attached;
+        let filtered = match &options.mode {
+            Mode::Ledger { follow_all } | Mode::Count { follow_all, .. } => !follow_all,
+        };
+        let ring = match &options.mode {
+            Mode::Ledger { .. } => {
+                let map = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
+                Some(RingBuf::try_from(map).map_err(map_error)?)
+            }
+            Mode::Count { .. } => None,
+        };
+        let mut collector = Self {
+            meter: CostMeter::new(),
+            ebpf,
+            ring,
+            probes,
+            filtered,
+            followed: HashSet::new(),
+            pending: Reading::default(),
+            peers: StdHashMap::new(),
+            processes: Processes::default(),
+        };
+        if collector.ring.is_some() {
+            collector.listen_ports()?;
+        }
+        Ok(collector)
+    }
+
+    /// What became of each probe, with how often each ran where that was measured.
+    pub fn probes(&self) -> Vec<ProbeStatus> {
+        self.probes.clone()
+    }
+
+    /// Memory that the maps take, bytes, as the kernel accounts it.
+    pub fn map_bytes(&self) -> u64 {
+        super::cost::map_bytes()
+    }
+
+    /// Time in our kernel programs, sampled: call it often, it switches the kernel's measuring on for a
+    /// tenth of the time (measuring itself costs about as much as the programs do).
+    pub fn kernel_cost(&mut self) -> Option<KernelCost> {
+        self.meter.sample(&self.ebpf)
+    }
+
+    /// Follows all threads of these processes; the kernel side follows what they fork. Idempotent: call it
+    /// again when more processes may match. Returns how many of the given processes are there.
+    ///
+    /// # Errors
+    /// The thread table cannot be written. Processes that have ended are skipped.
+    pub fn follow(&mut self, pids: &[u32]) -> Result<usize, Error> {
+        let mut alive = 0;
+        let now = monotonic_ns();
+        for pid in pids {
+            let threads = processes::threads(*pid);
+            if !threads.is_empty() {
+                alive += 1;
+            }
+            for tid in threads {
+                self.follow_thread(*pid, tid, now)?;
+            }
+        }
+        Ok(alive)
+    }
+
+    fn follow_thread(&mut self, pid: u32, tid: u32, now: u64) -> Result<(), Error> {
+        let Some(stat) = processes::thread_stat(pid, tid) else { return Ok(()) };
+        if !self.followed.insert((tid, stat.start_ticks)) {
+            return Ok(());
+        }
+        let pool = processes::fpm_pool(pid);
+        let (task, key) = inflight::row(pid, tid, &stat, pool.is_some(), now);
+        if let Some(key) = key
+            && task.last_peer >= probe_common::peer::special::FIRST_HASH
+        {
+            let mut peers: HashMap<_, u64, PeerKey> = map(&mut self.ebpf, "PEERS")?;
+            // A full table is the kernel side's to count.
+            let _ = peers.insert(task.last_peer, key, 0);
+        }
+        let inserted = {
+            let mut tasks: HashMap<_, u32, Task> = map(&mut self.ebpf, "TASKS")?;
+            tasks.insert(tid, task, 1 /* BPF_NOEXIST: a fork that we followed may be there already */)
+        };
+        match inserted {
+            Ok(()) => {}
+            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                let mut losses: Array<_, u64> = map(&mut self.ebpf, "LOSSES")?;
+                let n = losses.get(&loss::slot::TASKS_FULL, 0).map_err(map_error)?;
+                losses.set(loss::slot::TASKS_FULL, n + 1, 0).map_err(map_error)?;
+                return Ok(());
+            }
+            Err(e) => return Err(map_error(e)),
+        }
+        let mut filter: Array<_, u32> = map(&mut self.ebpf, "FILTER")?;
+        filter.set(tid & (FILTER_SLOTS - 1), 1, 0).map_err(map_error)
+    }
+
+    /// Tells the kernel side which TCP ports are listened on, in every network namespace in use.
+    fn listen_ports(&mut self) -> Result<(), Error> {
+        let ports = processes::listening_ports();
+        let mut known: HashMap<_, u32, u32> = map(&mut self.ebpf, "LISTEN_PORTS")?;
+        for port in ports {
+            // A full table makes some inbound connections look outbound; bounded by 4,096 listeners.
+            let _ = known.insert(u32::from(port), 1, 0);
+        }
+        Ok(())
+    }
+
+    /// Empties the ring into memory.
+    pub fn drain(&mut self) {
+        let Some(ring) = &mut self.ring else { return };
+        while let Some(item) = ring.next() {
+            decode(&item, &mut self.pending);
+        }
+    }
+
+    /// Everything: ring, thread table, sums, addresses, losses.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn read(&mut self) -> Result<Reading, Error> {
+        let mut reading = self.threads()?;
+        let stats: HashMap<_, StatKey, Stat> = map(&mut self.ebpf, "STATS")?;
+        reading.stats = stats.iter().filter_map(Result::ok).collect();
+        self.name_peers(&mut reading)?;
+        self.name_processes(&mut reading);
+        Ok(reading)
+    }
+
+    /// The cheap part: ring, thread table, losses.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn threads(&mut self) -> Result<Reading, Error> {
+        self.drain();
+        let mut reading = std::mem::take(&mut self.pending);
+        let tasks: HashMap<_, u32, Task> = map(&mut self.ebpf, "TASKS")?;
+        reading.tasks = tasks.iter().filter_map(Result::ok).map(|(_, task)| task).collect();
+        reading.at_ns = monotonic_ns();
+        let losses: Array<_, u64> = map(&mut self.ebpf, "LOSSES")?;
+        for slot in 0..loss::slot::COUNT {
+            reading.losses[slot as usize] = losses.get(&slot, 0).map_err(map_error)?;
+        }
+        self.name_peers(&mut reading)?;
+        self.name_processes(&mut reading);
+        Ok(reading)
+    }
+
+    /// Adds the addresses behind the peer ids of a reading.
+    fn name_peers(&mut self, reading: &mut Reading) -> Result<(), Error> {
+        let unknown: HashSet<u64> = reading
+            .stats
+            .iter()
+            .map(|(key, _)| key.peer)
+            .chain(reading.tasks.iter().map(|t| t.last_peer))
+            .chain(reading.tasks.iter().flat_map(|t| used_peers(&t.request)))
+            .chain(reading.requests.iter().flat_map(used_peers))
+            .filter(|id| *id >= probe_common::peer::special::FIRST_HASH)
+            .filter(|id| !self.peers.contains_key(id))
+            .collect();
+        if !unknown.is_empty() {
+            let mut found = Vec::new();
+            let names: HashMap<_, u64, PeerKey> = map(&mut self.ebpf, "PEERS")?;
+            for id in unknown {
+                if let Ok(key) = names.get(&id, 0) {
+                    found.push((id, key));
+                }
+            }
+            self.peers.extend(found);
+        }
+        reading.peers.clone_from(&self.peers);
+        Ok(())
+    }
+
+    fn name_processes(&mut self, reading: &mut Reading) {
+        for exit in &reading.exits {
+            self.processes.ended(exit);
+        }
+        let seen = reading
+            .tasks
+            .iter()
+            .map(|t| (t.tgid, t.tid, t.start_ticks, t.comm))
+            .chain(reading.requests.iter().map(|r| (r.tgid, r.tid, r.start_ticks, r.comm)));
+        for (pid, tid, start_ticks, comm) in seen {
+            self.processes.see(pid, tid, start_ticks, &comm);
+        }
+        reading.processes = self.processes.iter().cloned().collect();
+    }
+
+    /// The lean counter's rows, summed over CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counts(&mut self) -> Result<Vec<Count>, Error> {
+        let rows: PerCpuHashMap<_, CountKey, u64> = map(&mut self.ebpf, "COUNTS")?;
+        Ok(rows
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(key, values)| Count { key, count: values.iter().sum() })
+            .collect())
+    }
+
+    /// Wait times of `count --wait`, summed over CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn waits(&mut self) -> Result<Vec<(CountKey, WaitSum)>, Error> {
+        let rows: PerCpuHashMap<_, CountKey, WaitSum> =
+            map(&mut self.ebpf, "WAITS")?;
+        Ok(rows
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(key, values)| {
+                let mut sum = WaitSum::ZERO;
+                for value in values.iter() {
+                    sum.count += value.count;
+                    sum.total_ns += value.total_ns;
+                    sum.max_ns = sum.max_ns.max(value.max_ns);
+                    for i in 0..hist::BUCKETS {
+                        sum.hist[i] += value.hist[i];
+                    }
+                }
+                (key, sum)
+            })
+            .collect())
+    }
+
+    /// Losses so far, by [`loss::slot`] (also in every [`Reading`]).
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn losses(&mut self) -> Result<[u64; loss::slot::COUNT as usize], Error> {
+        let mut out = [0; loss::slot::COUNT as usize];
+        let losses: Array<_, u64> = map(&mut self.ebpf, "LOSSES")?;
+        for (slot, value) in out.iter_mut().enumerate() {
+            *value = losses.get(&(slot as u32), 0).map_err(map_error)?;
+        }
+        Ok(out)
+    }
+
+    /// Marks probes that ran, from the kernel's own run counts (used by `doctor`).
+    pub fn measure_runs(&mut self, runs: &StdHashMap<String, u64>) {
+        for probe in &mut self.probes {
+            if probe.state == State::Active {
+                probe.seen = super::cost::runs_of(probe.id, runs);
+            }
+        }
+    }
+
+    /// Is the following limited to given processes?
+    pub fn is_filtered(&self) -> bool {
+        self.filtered
+    }
+}
+
+fn used_peers(request: &Request) -> impl Iterator<Item = u64> + '_ {
+    let n = (request.npeers as usize).min(request.peers.len());
+    request.peers[..n].iter().map(|p| p.peer)
+}
+
+/// Decodes one record of the ring. A record that is too short for its kind is a bug of ours; it is left
+/// out rather than read beyond its end.
+fn decode(bytes: &[u8], into: &mut Reading) {
+    let Some(kind) = bytes.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes) else {
+        return;
+    };
+    match kind {
+        event::REQUEST if bytes.len() >= std::mem::offset_of!(Request, spans) => {
+            let mut request = Request::ZERO;
+            let n = bytes.len().min(size_of::<Request>());
+            // SAFETY: `n` is within both; every bit pattern is a valid `Request`.
+            unsafe {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut request).cast::<u8>(), n);
+            }
+            into.requests.push(request);
+        }
+        event::EXIT if bytes.len() >= size_of::<Exit>() => {
+            // SAFETY: the length was just checked; every bit pattern is a valid `Exit`.
+            into.exits.push(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast::<Exit>()) });
+        }
+        _ => {}
+    }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC, the kernel side's clock.
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the argument is a valid timespec; the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// A map of the object, as the type that the caller asks for.
+fn map<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<T, Error>
+where
+    T: TryFrom<&'a mut aya::maps::Map, Error = MapError>,
+{
+    T::try_from(ebpf.map_mut(name).ok_or_else(|| missing(name))?).map_err(map_error)
+}
+
+fn missing(name: &str) -> Error {
+    Error::Kernel(format!("the object has no map {name}"))
+}
+
+fn map_error(e: MapError) -> Error {
+    Error::Kernel(format!("a map cannot be read or written: {e}"))
+}

@@ -1,0 +1,126 @@
+//! What watching costs: run time of our kernel programs, and the memory of our maps.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use aya::{
+    Ebpf,
+    programs::Program,
+    sys::{Stats, enable_stats},
+};
+
+/// The kernel measures our programs for this long ...
+const SAMPLE: Duration = Duration::from_millis(50);
+/// ... out of every this long. Measuring costs two clock reads a run for every BPF program of the node.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Run time of our programs, scaled up from the samples.
+#[derive(Clone, Debug, Default)]
+pub struct KernelCost {
+    /// Time in our programs since the first sample, ns, on all CPUs together.
+    pub run_ns: u64,
+    /// Of the wall time: measured, ns. The rest is assumed to be alike.
+    pub sampled_ns: u64,
+    /// Wall time since the first sample, ns.
+    pub wall_ns: u64,
+    /// Runs by program within the samples.
+    pub runs: HashMap<String, u64>,
+}
+
+/// Switches the kernel's measuring on and off.
+pub struct CostMeter {
+    began: Instant,
+    switched: Instant,
+    stats: Option<OwnedFd>,
+    refused: bool,
+    sampled: Duration,
+}
+
+impl CostMeter {
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self { began: now, switched: now, stats: None, refused: false, sampled: Duration::ZERO }
+    }
+
+    /// Takes the next step: on, off, or nothing. `None` until something was measured, or when the kernel
+    /// does not allow it.
+    pub fn sample(&mut self, ebpf: &Ebpf) -> Option<KernelCost> {
+        let now = Instant::now();
+        if self.refused {
+            return None;
+        }
+        if self.stats.is_some() {
+            if now - self.switched >= SAMPLE {
+                self.stats = None;
+                self.sampled += now - self.switched;
+                self.switched = now;
+            }
+        } else if self.sampled.is_zero() || now - self.switched >= EVERY - SAMPLE {
+            match enable_stats(Stats::RunTime) {
+                Ok(fd) => {
+                    self.stats = Some(fd);
+                    self.switched = now;
+                }
+                Err(_) => self.refused = true,
+            }
+        }
+        let sampled = self.sampled + self.stats.as_ref().map_or(Duration::ZERO, |_| now - self.switched);
+        if sampled.is_zero() {
+            return None;
+        }
+        let mut runs = HashMap::new();
+        let mut total = 0;
+        for (name, program) in ebpf.programs() {
+            if let Some((ns, n)) = run_info(program) {
+                total += ns;
+                runs.insert(name.to_owned(), n);
+            }
+        }
+        let wall = (now - self.began).max(sampled);
+        let scale = wall.as_secs_f64() / sampled.as_secs_f64();
+        Some(KernelCost {
+            run_ns: (total as f64 * scale) as u64,
+            sampled_ns: sampled.as_nanos() as u64,
+            wall_ns: wall.as_nanos() as u64,
+            runs,
+        })
+    }
+}
+
+fn run_info(program: &Program) -> Option<(u64, u64)> {
+    program.fd().ok()?;
+    let info = program.info().ok()?;
+    Some((info.run_time().as_nanos() as u64, info.run_count()))
+}
+
+/// How often the programs of a probe ran, where they tell it apart.
+pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
+    let programs: &[&str] = match probe {
+        "calls" => &["on_connect", "on_accept", "on_poll", "on_select", "on_epoll", "on_recv", "on_send"],
+        "scheduler" => &["on_switch", "on_wakeup"],
+        "lifecycle" => &["on_fork", "on_exec", "on_exit"],
+        "established" => &["on_tcp_state"],
+        "epoll" => &["on_epoll_ctl"],
+        "requests" => &["on_close", "on_close_range", "on_dup_over"],
+        _ => return None,
+    };
+    Some(programs.iter().filter_map(|p| runs.get(*p)).sum())
+}
+
+/// Memory of our maps in bytes: what /proc/self/fdinfo accounts (`memlock`).
+pub fn map_bytes() -> u64 {
+    let Ok(dir) = fs::read_dir("/proc/self/fdinfo") else { return 0 };
+    dir.filter_map(|entry| {
+        let text = fs::read_to_string(entry.ok()?.path()).ok()?;
+        if !text.contains("map_type:") {
+            return None;
+        }
+        let line = text.lines().find_map(|l| l.strip_prefix("memlock:"))?;
+        line.trim().parse::<u64>().ok()
+    })
+    .sum()
+}
