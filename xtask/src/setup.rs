@@ -21,11 +21,18 @@ const RUSTUP_BY_HAND: &str =
 
 /// Options of `setup`.
 #[derive(clap::Args)]
-pub struct Options {}
+pub struct Options {
+    /// Also install what the tests use (tests/packages.txt)
+    #[arg(long)]
+    tests: bool,
+}
 
 /// Sets up, and says what it found.
-pub fn run(_: &Options) -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
     let found = ensure()?;
+    if options.tests {
+        test_packages()?;
+    }
     println!("kernel side: {found}");
     Ok(())
 }
