@@ -8,6 +8,7 @@ mod apt;
 mod console;
 mod initramfs;
 mod kernel;
+mod probes;
 mod programs;
 mod qemu;
 mod verdict;
@@ -155,7 +156,7 @@ fn jobs(options: &Options) -> String {
         .map(|f| format!("\t{f}"))
         .unwrap_or_default();
     format!(
-        "{}\t/bin/stallscope\tdoctor\n{}\t/bin/{}{filter}\n",
+        "{}\t/bin/stallscope\tdoctor\t--json\n{}\t/bin/{}{filter}\n",
         verdict::DOCTOR,
         verdict::TESTS,
         programs::TESTS

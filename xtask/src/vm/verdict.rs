@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::console::{self, Job, Totals};
+use super::probes;
 use super::qemu::Outcome;
 
 /// Job names; the first two make a run of the tests, the third is `--exec`.
@@ -25,6 +26,9 @@ pub struct Verdict {
 pub fn judge(name: &str, release: &str, outcome: &Outcome, limit: Duration) -> Verdict {
     let report = &outcome.report;
     let mut lines = vec![times(name, release, outcome)];
+    if let Some(doctor) = report.job(DOCTOR) {
+        lines.push(format!("      {}", probes::line(&doctor.lines)));
+    }
     let tests = report.job(TESTS).map_or(&[][..], |j| &j.lines);
     if let Some(Totals {
         passed,
@@ -104,6 +108,8 @@ fn job_fault(job: &Job) -> Option<String> {
             Some("no test ran".to_owned())
         }
         Some(0) => None,
+        // The line about the probes says why.
+        Some(code) if name == DOCTOR => Some(format!("{name} ended with exit code {code}")),
         // The numbers have been given.
         Some(_) if totals.is_some_and(|t| t.failed > 0) => Some("tests failed".to_owned()),
         Some(code) => Some(format!(
