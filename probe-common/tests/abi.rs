@@ -1,5 +1,5 @@
 //! The layout of every shared struct, blessed as text in abi.txt, so that a change shows in review.
-//! `STALLSCOPE_BLESS=1` writes the file (`cargo xtask bless`).
+//! `BLESS=1` writes the file (`cargo xtask bless`).
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
@@ -54,7 +54,7 @@ fn layouts_are_as_blessed() {
         }
     }
     let file = here().join("abi.txt");
-    if env::var_os("STALLSCOPE_BLESS").is_some() {
+    if env::var_os("BLESS").is_some() {
         fs::write(&file, &text).unwrap();
     }
     let blessed = fs::read_to_string(&file).unwrap_or_default();

@@ -1,13 +1,18 @@
 //! `bless`: rebuilds everything that is generated and committed, so that a change shows in review.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 
 use crate::{digest, object, setup, sh};
 
 /// Tests that compare a committed text with the generated one write it instead when this is set.
-const VARIABLE: &str = "STALLSCOPE_BLESS";
+const VARIABLE: &str = "BLESS";
+/// Those tests: the arguments of `cargo test` that select them.
+const GENERATED: [&[&str]; 2] = [
+    &["--package=probe-common", "--test=abi"],
+    &["--package=probe-user", "--lib", "docs_rules"],
+];
 
 /// Options of `bless`.
 #[derive(clap::Args)]
@@ -40,9 +45,22 @@ pub fn run(options: &Options) -> Result<()> {
     if options.object {
         return Ok(());
     }
-    sh::run(
-        sh::cargo()
-            .args(["test", "--quiet", "--locked"])
-            .env(VARIABLE, "1"),
-    )
+    for tests in GENERATED {
+        sh::run(generated(tests).env(VARIABLE, "1"))?;
+    }
+    Ok(())
+}
+
+/// Fails when a committed generated file differs from what would be generated now.
+pub fn check() -> Result<()> {
+    for tests in GENERATED {
+        sh::run(generated(tests).env_remove(VARIABLE))?;
+    }
+    Ok(())
+}
+
+fn generated(tests: &[&str]) -> Command {
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--quiet", "--locked"]).args(tests);
+    cargo
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{digest, sh, tidy};
+use crate::{bless, digest, sh, tidy};
 
 /// One part of the check.
 type Part = fn() -> Result<()>;
@@ -14,11 +14,12 @@ pub struct Options {}
 /// Runs all parts.
 pub fn run(_: &Options) -> Result<()> {
     components()?;
-    let parts: [(&str, Part); 4] = [
+    let parts: [(&str, Part); 5] = [
         ("tidy", tidy::check),
         ("committed kernel object", digest::check),
         ("format", format),
         ("clippy", clippy),
+        ("generated files", bless::check),
     ];
     let mut failed = Vec::new();
     for (name, part) in parts {
