@@ -1,2 +1,25 @@
-//! stallscope.
-fn main() {}
+//! `stallscope`: parse, run, exit code.
+
+use std::{ffi::OsString, process::ExitCode, time::Instant};
+
+use stallscope::{cli, error::Error, session};
+
+fn main() -> ExitCode {
+    // First of all, so that the time to the first data is told truly.
+    let started = Instant::now();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match run(&args, started) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            session::complain(&session::plain(&error.to_string()));
+            session::FAILED.into()
+        }
+    }
+}
+
+fn run(args: &[OsString], started: Instant) -> Result<u8, Error> {
+    match cli::parse(args) {
+        Ok(cli) => session::run(cli, started),
+        Err(stop) => stop.finish().map(|()| session::CLEAR),
+    }
+}

@@ -1,0 +1,178 @@
+//! The loop all live commands share: drain the ring, find new processes of the target, stop when it is time.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::{
+    output, own,
+    signals::{End, Signals},
+};
+use crate::{
+    aggregate::{About, Cost},
+    attach::{self, Options, ProbeStatus},
+    collect::{Collector, Reading},
+    error::Error,
+    target::Target,
+};
+
+/// How often the ring is emptied. At this pace it needs no wake-ups, which would cost the traced processes.
+const DRAIN: Duration = Duration::from_millis(20);
+/// How often what was drained is folded into the window, so that memory does not grow with the run.
+const FOLD: Duration = Duration::from_millis(250);
+/// How often the kernel's run-time measuring is moved on.
+const COST: Duration = Duration::from_millis(50);
+/// How often `/proc` is searched for new processes of the target.
+const SCAN: Duration = Duration::from_secs(1);
+/// A named target counts as ended after this many searches in a row found nothing alive: a restarting
+/// service is without a process for a moment.
+const EMPTY_SCANS: u32 = 3;
+
+/// A target being watched.
+pub struct Live {
+    /// Reads the kernel side.
+    pub collector: Collector,
+    target: Target,
+    /// From the start of the process until everything was attached and followed.
+    first_data: Duration,
+    start_unix_ns: u64,
+    start_ns: u64,
+    empty_scans: u32,
+    /// Threads followed, when last looked at.
+    threads: usize,
+    next_scan: Instant,
+}
+
+/// The target was there when it was named, and gone before there was anything to report.
+pub fn ended_unseen(words: &str) -> Error {
+    let words = output::plain(words);
+    Error::Target(format!("{words} ended before anything was seen"))
+}
+
+impl Live {
+    /// Attaches and follows the target.
+    ///
+    /// # Errors
+    /// What attaching or following says.
+    pub fn start(options: &Options, target: Target, started: Instant) -> Result<Self, Error> {
+        let mut collector = Collector::new(attach::attach(options)?)?;
+        let (start_unix_ns, start_ns) = (own::unix_ns(), own::monotonic_ns());
+        if !target.is_all() && collector.follow(&target.pids()?)? == 0 {
+            return Err(ended_unseen(target.words()));
+        }
+        collector.drain();
+        Ok(Self {
+            collector,
+            target,
+            first_data: started.elapsed(),
+            start_unix_ns,
+            start_ns,
+            empty_scans: 0,
+            threads: 0,
+            next_scan: Instant::now() + SCAN,
+        })
+    }
+
+    /// What a window that starts now, or when watching began, is about.
+    pub fn about(&self) -> About {
+        About {
+            host: own::host(),
+            kernel: own::kernel(),
+            target: self.target.words().to_owned(),
+            start_unix_ns: self.start_unix_ns,
+            start_ns: self.start_ns,
+        }
+    }
+
+    /// What is watched, in words; escape before showing.
+    pub fn words(&self) -> &str {
+        self.target.words()
+    }
+
+    /// How long it has been watched.
+    pub fn watched(&self) -> Duration {
+        Duration::from_nanos(own::monotonic_ns().saturating_sub(self.start_ns))
+    }
+
+    /// Watches until `until`, a signal, or the target's end. `fold` is given what came since, a few times
+    /// a second; without it there is no ring to empty (`count`), and nothing is measured, as measuring
+    /// would cost more than the counting. `second` is called about once a second.
+    ///
+    /// # Errors
+    /// Reading the kernel side or `/proc` failed.
+    pub async fn watch(
+        &mut self,
+        until: Instant,
+        signals: &mut Signals,
+        mut fold: Option<&mut dyn FnMut(Reading)>,
+        mut second: impl FnMut(&Self),
+    ) -> Result<End, Error> {
+        let mut drain = interval(if fold.is_some() { DRAIN } else { FOLD });
+        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_fold = Instant::now() + FOLD;
+        let mut next_cost = Instant::now();
+        let until = sleep_until(until.into());
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                biased;
+                end = signals.end() => return Ok(end),
+                () = &mut until => return Ok(End::Time),
+                _ = drain.tick() => {}
+            }
+            let now = Instant::now();
+            if let Some(fold) = &mut fold {
+                self.collector.drain();
+                if now >= next_cost {
+                    next_cost = now + COST;
+                    self.collector.kernel_cost();
+                }
+                if now >= next_fold {
+                    next_fold = now + FOLD;
+                    let reading = self.collector.threads()?;
+                    self.threads = reading.tasks.len();
+                    fold(reading);
+                }
+            }
+            if now >= self.next_scan {
+                self.next_scan = now + SCAN;
+                if self.scan()? {
+                    return Ok(End::Target);
+                }
+                second(self);
+            }
+        }
+    }
+
+    /// Follows what belongs to the target by now; true when nothing of it lives any more.
+    fn scan(&mut self) -> Result<bool, Error> {
+        if self.target.is_all() {
+            return Ok(false);
+        }
+        let pids = self.target.pids()?;
+        self.collector.follow(&pids)?;
+        // What a followed process forked counts as well, also when the process itself has ended.
+        if !pids.is_empty() || self.threads > 0 {
+            self.empty_scans = 0;
+            return Ok(false);
+        }
+        self.empty_scans += 1;
+        Ok(self.target.is_pids_only() || self.empty_scans >= EMPTY_SCANS)
+    }
+
+    /// What watching has cost so far.
+    pub fn cost(&mut self) -> Cost {
+        Cost {
+            kernel_ns: self.collector.kernel_cost().map(|cost| cost.run_ns),
+            own_cpu_ns: own::cpu_ns(),
+            rss_bytes: own::rss_bytes(),
+            map_bytes: self.collector.map_bytes(),
+            start_ns: self.first_data.as_nanos() as u64,
+        }
+    }
+
+    /// What became of each probe.
+    pub fn probes(&self) -> Vec<ProbeStatus> {
+        self.collector.probes()
+    }
+}

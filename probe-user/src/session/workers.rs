@@ -1,0 +1,203 @@
+//! `stallscope workers`: what each worker does now, again and again.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Instant,
+};
+
+use super::{
+    CLEAR, Setup,
+    live::Live,
+    output::{self, Reader},
+    own,
+    signals::{End, Signals},
+};
+use crate::{
+    aggregate::{Aggregator, Cost},
+    attach::{Mode, Options},
+    cli::Workers,
+    error::Error,
+    present,
+    target::Target,
+};
+
+/// Rows of a terminal that the table's head and foot take.
+const FRAME: usize = 6;
+
+/// Runs it until the time or the count is up, a signal, the target's end, or until nobody reads any more.
+pub async fn run(args: &Workers, target: Target, setup: Setup) -> Result<u8, Error> {
+    let options = Options {
+        mode: Mode::Ledger {
+            follow_all: target.is_all(),
+        },
+        log: args.kernel.verbose,
+        fastcgi: !args.no_fastcgi,
+        ..Options::default()
+    };
+    let mut live = Live::start(&options, target, setup.started)?;
+    let mut signals = Signals::new()?;
+    let mut screen = Screen::new(args.json);
+    let deadline = args.duration.map(|length| Instant::now() + length);
+    let mut next = Instant::now();
+    let mut base = live.collector.threads()?;
+    let mut spent = live.cost();
+    let mut shown = 0u64;
+    let end = loop {
+        // After a stall, the missed tables are left out rather than made up for.
+        next = (next + args.interval).max(Instant::now());
+        let until = deadline.map_or(next, |deadline| next.min(deadline));
+        let mut about = live.about();
+        about.start_unix_ns = own::unix_ns();
+        let mut window = Aggregator::since(about, &base);
+        let end = live
+            .watch(
+                until,
+                &mut signals,
+                Some(&mut |reading| window.push(reading)),
+                |_| {},
+            )
+            .await?;
+        base = live.collector.threads()?;
+        window.push(base.clone());
+        let total = live.cost();
+        let window = window.finish(live.probes(), since(total, &spent));
+        spent = total;
+        let text = if args.json {
+            present::workers::json(&window)
+        } else {
+            present::workers::table(&window, screen.rows(), setup.style)
+        };
+        if screen.show(&text)? == Reader::Gone {
+            break End::Time;
+        }
+        shown += 1;
+        let done = args.count.is_some_and(|count| shown >= count)
+            || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if end != End::Time || done {
+            break end;
+        }
+    };
+    drop(screen);
+    if let Some(note) = end.note().filter(|_| end == End::Target) {
+        output::complain(note);
+    }
+    Ok(CLEAR)
+}
+
+/// What one table cost: `total` less what was spent before it.
+fn since(total: Cost, spent: &Cost) -> Cost {
+    let less = |total: Option<u64>, spent: Option<u64>| {
+        Some(total?.saturating_sub(spent.unwrap_or_default()))
+    };
+    Cost {
+        kernel_ns: less(total.kernel_ns, spent.kernel_ns),
+        own_cpu_ns: total.own_cpu_ns.saturating_sub(spent.own_cpu_ns),
+        ..total
+    }
+}
+
+/// Where the tables go: over each other on a terminal, one after the other into a pipe.
+struct Screen {
+    terminal: bool,
+    begun: bool,
+}
+
+impl Screen {
+    fn new(json: bool) -> Self {
+        Self {
+            terminal: io::stdout().is_terminal() && !json,
+            begun: false,
+        }
+    }
+
+    /// Workers that fit on the screen; a pipe takes all.
+    fn rows(&self) -> usize {
+        match own::terminal_size() {
+            Some((_, rows)) if self.terminal => rows.saturating_sub(FRAME).max(1),
+            _ => usize::MAX,
+        }
+    }
+
+    fn show(&mut self, text: &str) -> Result<Reader, Error> {
+        if !self.terminal {
+            return output::print(text);
+        }
+        let rows = own::terminal_size().map_or(usize::MAX, |(_, rows)| rows);
+        let frame = frame(text, rows, !self.begun);
+        self.begun = true;
+        output::print(&frame)
+    }
+}
+
+/// The bytes that draw `text` over what was there, without flicker and without scrolling.
+fn frame(text: &str, rows: usize, first: bool) -> String {
+    // The cursor is hidden while we draw; clearing the screen once keeps what was there in the history.
+    let mut frame = String::from(if first {
+        "\x1b[?25l\x1b[2J\x1b[H"
+    } else {
+        "\x1b[H"
+    });
+    // The last row stays free: a newline there would scroll.
+    for (i, line) in text.lines().take(rows.saturating_sub(1)).enumerate() {
+        if i > 0 {
+            frame.push_str("\r\n");
+        }
+        frame.push_str(line);
+        frame.push_str("\x1b[K");
+    }
+    frame.push_str("\r\n\x1b[J");
+    frame
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if self.begun {
+            let mut out = io::stdout().lock();
+            let _ = out.write_all(b"\x1b[?25h").and_then(|()| out.flush());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_replaces_the_one_before_line_by_line() {
+        assert_eq!(
+            frame("a\nb\n", 24, false),
+            "\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J"
+        );
+        assert!(frame("a", 24, true).starts_with("\x1b[?25l\x1b[2J"));
+    }
+
+    #[test]
+    fn a_table_costs_what_was_spent_since_the_one_before() {
+        let spent = Cost {
+            kernel_ns: Some(10),
+            own_cpu_ns: 100,
+            rss_bytes: 5,
+            ..Cost::default()
+        };
+        let total = Cost {
+            kernel_ns: Some(15),
+            own_cpu_ns: 130,
+            rss_bytes: 7,
+            ..Cost::default()
+        };
+        let cost = since(total, &spent);
+        assert_eq!(
+            (cost.kernel_ns, cost.own_cpu_ns, cost.rss_bytes),
+            (Some(5), 30, 7)
+        );
+        // The kernel's measure is an estimate and may shrink.
+        assert_eq!(since(spent, &total).kernel_ns, Some(0));
+        assert_eq!(since(Cost::default(), &spent).kernel_ns, None);
+    }
+
+    #[test]
+    fn a_frame_never_scrolls_the_screen() {
+        let text = "line\n".repeat(100);
+        assert_eq!(frame(&text, 10, false).matches('\n').count(), 9);
+    }
+}
