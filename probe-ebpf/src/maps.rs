@@ -9,6 +9,7 @@ use aya_ebpf::{
 use probe_common::{
     config::Config,
     count::{CountKey, WaitSum},
+    fastcgi,
     loss,
     peer::PeerKey,
     stat::{Stat, StatKey},
@@ -100,6 +101,10 @@ pub static SCRATCH: PerCpuArray<PeerKey> = PerCpuArray::with_max_entries(1, 0);
 /// be would make a verifier state of its own.
 #[map]
 pub static FOUND: PerCpuArray<Peer> = PerCpuArray::with_max_entries(2, 0);
+
+/// What reading FastCGI parameters needs beside the row; too large for the stack.
+#[map]
+pub static FASTCGI: PerCpuArray<fastcgi::Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where an unconnected UDP socket (by inode number) last sent to.
 #[map]

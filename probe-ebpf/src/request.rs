@@ -6,13 +6,19 @@
 
 use core::mem::offset_of;
 
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use probe_common::{
     fastcgi, part,
     request::{PEERS, Request, SPANS, Span, event, flag as request_flag},
     task::{Task, flag},
 };
 
-use crate::{charge, lifecycle::send, maps::config, mem, task};
+use crate::{
+    charge,
+    lifecycle::send,
+    maps::{FASTCGI, config},
+    mem, task,
+};
 
 /// A connection was accepted as `fd`.
 #[inline(always)]
@@ -24,6 +30,7 @@ pub fn accepted(task: &mut Task, fd: i32, now: u64) {
         task.flags &= !(flag::IN_REQUEST | flag::KEPT_OPEN);
     }
     if task.flags & flag::EVENT_DRIVEN == 0 {
+        task.fastcgi = fastcgi::Reader::ZERO;
         begin(task, fd, now);
     }
 }
@@ -35,7 +42,6 @@ pub fn begin(task: &mut Task, fd: i32, now: u64) {
     task.life_at_start = task.life;
     task.flags &= !(flag::KEPT_OPEN | flag::RESPONSE_ENDED | flag::SENT_LAST | flag::ANSWERED);
     task.flags |= flag::IN_REQUEST;
-    task.fastcgi = fastcgi::Reader::ZERO;
     let r = &mut task.request;
     r.flags = 0;
     r.fd = fd;
@@ -115,7 +121,7 @@ pub fn received(task: &mut Task, buffer: u64, n: u32, now: u64) {
         let fd = task.request.fd;
         begin(task, fd, now);
     } else if task.flags & flag::ANSWERED != 0 {
-        if starts_request(task, buffer, n) {
+        if starts_request(buffer, n) {
             let fd = task.request.fd;
             finish(task, now);
             begin(task, fd, now);
@@ -133,12 +139,11 @@ pub fn received(task: &mut Task, buffer: u64, n: u32, now: u64) {
 
 /// Do these bytes begin a new request?
 #[inline(always)]
-fn starts_request(task: &Task, buffer: u64, n: u32) -> bool {
+fn starts_request(buffer: u64, n: u32) -> bool {
     if n < 8 {
         return false;
     }
     let Some(head) = mem::user::<[u8; 8]>(buffer) else { return false };
-    let _ = task;
     fastcgi::starts_http_request(&head)
 }
 
@@ -161,9 +166,29 @@ struct Received {
     buffer: u64,
 }
 
+impl fastcgi::Source for Received {
+    #[inline(always)]
+    unsafe fn read<const MASK: u32>(&self, offset: u32, into: *mut u8, len: u32) -> bool {
+        let len = mem::opaque(len as usize) as u32 & MASK;
+        // SAFETY: the caller's promise for `into`; the helper checks the source.
+        unsafe { bpf_probe_read_user(into.cast(), len, (self.buffer + offset as u64) as *const _) == 0 }
+    }
+}
+
 /// Looks for script and URI in the FastCGI records of what was received.
-#[inline(never)]
+#[inline(always)]
 fn names(task: &mut Task, buffer: u64, n: u32) {
-    let _ = Received { buffer };
-    let _ = (task, n);
+    if buffer == 0 {
+        // A scattered read, whose buffers are not looked at: the framing is lost up to the next request.
+        task.fastcgi.flags |= fastcgi::flag::LOST;
+        return;
+    }
+    let Some(scratch) = FASTCGI.get_ptr_mut(0) else { return };
+    // SAFETY: the row belongs to this CPU, and tracepoint programs do not migrate.
+    let scratch = unsafe { &mut *scratch };
+    let saw =
+        fastcgi::feed(&mut task.fastcgi, &mut task.request, scratch, n, &Received { buffer });
+    if saw & fastcgi::saw::BEGIN != 0 {
+        task.request.flags |= request_flag::FASTCGI;
+    }
 }

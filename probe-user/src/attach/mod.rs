@@ -268,6 +268,9 @@ fn attach_to(
             format!("the kernel refuses program {program}: {}", chain(&e))
         })?;
     }
+    if let Ok(info) = tracepoint.info() {
+        log::debug!("{program}: {:?} instructions verified", info.verified_instruction_count());
+    }
     match tracepoint.attach(category, name) {
         Ok(_) => Ok(()),
         Err(aya::programs::ProgramError::TracePointError(
