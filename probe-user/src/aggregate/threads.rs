@@ -77,8 +77,12 @@ fn charge_of_op(task: &Task) -> (usize, Option<u64>) {
         return (part::IDLE, None);
     }
     if in_request {
-        if task.request.flags & (request::flag::GOT_DATA | request::flag::PARTIAL) == 0
+        let fd = task.args[0] as u32 as i32;
+        let on_its_own =
+            matches!(kind, kind::RECV | kind::SEND) && fd == task.request.fd && fd >= 0;
+        if on_its_own
             || task.flags & flag::ANSWERED != 0
+            || task.request.flags & (request::flag::GOT_DATA | request::flag::PARTIAL) == 0
         {
             return (part::CLIENT, Some(special::CLIENT));
         }
@@ -212,6 +216,18 @@ mod tests {
         );
         assert_eq!(now.assumed, Some((77, 5 * MS)));
         assert_eq!(now.blocked, None);
+    }
+
+    #[test]
+    fn a_read_from_the_requests_own_connection_waits_for_the_client() {
+        let mut t = task(1, 1);
+        t.flags |= flag::IN_REQUEST;
+        t.request.flags = request::flag::GOT_DATA;
+        (t.state, t.since_ns, t.op, t.last_peer) = (state::BLOCKED, 100 * MS, op::READ, 77);
+        (t.request.fd, t.args[0]) = (4, 4);
+        assert_eq!(life_at(&t, 130 * MS)[part::CLIENT], 30 * MS);
+        t.args[0] = 5;
+        assert_eq!(life_at(&t, 130 * MS)[part::NETWORK], 30 * MS);
     }
 
     #[test]

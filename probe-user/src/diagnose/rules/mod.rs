@@ -175,19 +175,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-
-    /// Ids of the probes that there are.
-    const PROBE_IDS: &[&str] = &[
-        "calls",
-        "scheduler",
-        "lifecycle",
-        "established",
-        "peers",
-        "epoll",
-        "requests",
-        "fastcgi",
-        "blocked_syscall",
-    ];
+    use crate::attach::PROBE_IDS;
 
     #[test]
     fn ids_and_names_are_unique_and_follow_the_pattern() {

@@ -5,6 +5,7 @@ use probe_common::loss::slot;
 use super::*;
 use crate::{
     aggregate::fixture::{INCIDENT_A, MS, Page, probe, window_of},
+    attach::State,
     diagnose::run,
     present::Color,
 };
