@@ -45,8 +45,7 @@ pub async fn run(args: &Diagnose, target: Target, setup: Setup) -> Result<u8, Er
     window.push(live.collector.read()?);
     let words = live.words().to_owned();
     let window = window.finish(live.probes(), live.cost());
-    // Everything is detached before the report: a slow reader must not keep it attached.
-    drop(live);
+    live.detach();
     if end == End::Target && saw_nothing(&window) {
         return Err(ended_unseen(&words));
     }

@@ -79,7 +79,9 @@ async fn watch(options: &Options, started: Instant) -> Result<(Vec<ProbeStatus>,
         live.collector.measure_runs(&cost.runs);
     }
     progress.clear();
-    Ok((live.probes(), live.watched()))
+    let found = (live.probes(), live.watched());
+    live.detach();
+    Ok(found)
 }
 
 /// Every probe that a rule needs is there.

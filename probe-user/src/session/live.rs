@@ -24,6 +24,8 @@ const FOLD: Duration = Duration::from_millis(250);
 const COST: Duration = Duration::from_millis(50);
 /// How often `/proc` is searched for new processes of the target.
 const SCAN: Duration = Duration::from_secs(1);
+/// Searching takes at most one part in this many of a CPU.
+const SCAN_SHARE: u32 = 200;
 /// A named target counts as ended after this many searches in a row found nothing alive: a restarting
 /// service is without a process for a moment.
 const EMPTY_SCANS: u32 = 3;
@@ -38,8 +40,8 @@ pub struct Live {
     start_unix_ns: u64,
     start_ns: u64,
     empty_scans: u32,
-    /// Threads followed, when last looked at.
-    threads: usize,
+    /// Processes given to the collector, when last searched for.
+    known: Vec<u32>,
     next_scan: Instant,
 }
 
@@ -57,7 +59,8 @@ impl Live {
     pub fn start(options: &Options, target: Target, started: Instant) -> Result<Self, Error> {
         let mut collector = Collector::new(attach::attach(options)?)?;
         let (start_unix_ns, start_ns) = (own::unix_ns(), own::monotonic_ns());
-        if !target.is_all() && collector.follow(&target.pids()?)? == 0 {
+        let known = target.pids()?;
+        if !target.is_all() && collector.follow(&known)? == 0 {
             return Err(ended_unseen(target.words()));
         }
         collector.drain();
@@ -68,7 +71,7 @@ impl Live {
             start_unix_ns,
             start_ns,
             empty_scans: 0,
-            threads: 0,
+            known,
             next_scan: Instant::now() + SCAN,
         })
     }
@@ -129,30 +132,44 @@ impl Live {
                 }
                 if now >= next_fold {
                     next_fold = now + FOLD;
-                    let reading = self.collector.threads()?;
-                    self.threads = reading.tasks.len();
-                    fold(reading);
+                    fold(self.collector.events()?);
                 }
             }
             if now >= self.next_scan {
-                self.next_scan = now + SCAN;
-                if self.scan()? {
+                if self.scan(&mut fold)? {
                     return Ok(End::Target);
                 }
+                // Searching a large `/proc` takes milliseconds: it is done the less often the longer it takes.
+                self.next_scan = now + SCAN.max(now.elapsed() * SCAN_SHARE);
                 second(self);
             }
         }
     }
 
     /// Follows what belongs to the target by now; true when nothing of it lives any more.
-    fn scan(&mut self) -> Result<bool, Error> {
+    fn scan(&mut self, fold: &mut Option<&mut dyn FnMut(Reading)>) -> Result<bool, Error> {
         if self.target.is_all() {
             return Ok(false);
         }
         let pids = self.target.pids()?;
-        self.collector.follow(&pids)?;
-        // What a followed process forked counts as well, also when the process itself has ended.
-        if !pids.is_empty() || self.threads > 0 {
+        // What was there before is followed already, with all threads and processes it starts.
+        let new: Vec<u32> = pids
+            .iter()
+            .filter(|pid| self.known.binary_search(pid).is_err())
+            .copied()
+            .collect();
+        if !new.is_empty() {
+            self.collector.follow(&new)?;
+        }
+        let mut alive = !pids.is_empty();
+        self.known = pids;
+        if !alive && let Some(fold) = fold {
+            // What a followed process forked counts as well, also when the process itself has ended.
+            let reading = self.collector.threads()?;
+            alive = !reading.tasks.is_empty();
+            fold(reading);
+        }
+        if alive {
             self.empty_scans = 0;
             return Ok(false);
         }
@@ -174,5 +191,12 @@ impl Live {
     /// What became of each probe.
     pub fn probes(&self) -> Vec<ProbeStatus> {
         self.collector.probes()
+    }
+
+    /// Detaches everything, in the background: the kernel takes some 50 ms for each tracepoint, together
+    /// seconds, which neither the report waits for nor a slow reader of it prolongs. What is left when the
+    /// process ends, the kernel detaches.
+    pub fn detach(self) {
+        std::thread::spawn(move || drop(self));
     }
 }

@@ -166,20 +166,22 @@ impl Target {
         })?;
         let mut scan = Scan::default();
         for pid in pids {
-            // A process that ends between two of these reads is simply not there.
-            let (Some(comm), Some(stat)) = (self.proc.comm(pid), self.proc.stat(pid)) else {
-                continue;
-            };
-            if stat.zombie {
-                continue;
+            // Of most processes, one file is read; one that ends in between is simply not there.
+            let stat = || self.proc.stat(pid).filter(|stat| !stat.zombie);
+            if !self.comms.is_empty()
+                && let Some(comm) = self.proc.comm(pid)
+                && (!self.comms.contains(&comm) || stat().is_some())
+            {
+                scan.by_comm.entry(comm).or_default().push(pid);
             }
-            scan.by_comm.entry(comm).or_default().push(pid);
             if self.pools.is_empty() {
                 continue;
             }
             match self.proc.fpm(pid) {
                 Some(Fpm::Worker(pool)) => {
-                    scan.by_pool.entry(pool).or_default().push((pid, stat.ppid));
+                    if let Some(stat) = stat() {
+                        scan.by_pool.entry(pool).or_default().push((pid, stat.ppid));
+                    }
                 }
                 Some(Fpm::Master) => scan.masters.push(pid),
                 None => {}
