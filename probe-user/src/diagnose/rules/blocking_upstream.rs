@@ -118,16 +118,38 @@ fn check(window: &Window) -> Verdict {
         judge(window, group, &mut verdict);
     }
     if window.groups.iter().all(|g| g.all_requests() == 0) {
-        let event_driven = window.groups.iter().any(|g| g.event_driven > 0);
-        verdict.not_judged.push(if event_driven {
-            "no request of a worker that serves one at a time was seen; those of event loops overlap \
-             and cannot be told apart"
-                .to_owned()
-        } else {
-            "no request was seen in the window".to_owned()
-        });
+        verdict.not_judged.push(no_requests(window));
     }
     verdict
+}
+
+/// Why there is nothing to judge, and who might be worth a look all the same.
+fn no_requests(window: &Window) -> String {
+    let mut why = if window.groups.iter().any(|g| g.event_driven > 0) {
+        "no request of a worker that serves one at a time was seen; those of event loops overlap and \
+         cannot be told apart"
+            .to_owned()
+    } else {
+        "no request was seen in the window".to_owned()
+    };
+    let stuck: Vec<String> = window
+        .processes
+        .iter()
+        .filter(|p| !p.event_driven)
+        .filter(|p| {
+            p.waits_for
+                .as_ref()
+                .is_some_and(|w| w.part == part::NETWORK && w.for_ns >= window.duration_ns)
+        })
+        .map(|p| p.process.pid.to_string())
+        .take(FEW as usize)
+        .collect();
+    if !stuck.is_empty() {
+        // They may serve a request that began before watching did, or wait for work on purpose.
+        why.push_str("; blocked on a peer through all of it: process ");
+        why.push_str(&stuck.join(", "));
+    }
+    why
 }
 
 fn judge(window: &Window, group: &Group, verdict: &mut Verdict) {
@@ -212,7 +234,7 @@ impl<'a> Case<'a> {
         match self.struck {
             ..FEW => lower(
                 Level::Low,
-                format!("it rests on {} of requests only", self.struck),
+                format!("it rests on {} of the requests only", self.struck),
             ),
             FEW..MANY => lower(
                 Level::Medium,

@@ -42,8 +42,8 @@ pub(super) fn not_explained(
     by_size.sort_by_key(|p| std::cmp::Reverse(p.1));
     let listed: Vec<String> = by_size
         .iter()
-        // What does not show in three digits is left to the JSON document; unknown time never is.
-        .filter(|(i, ns)| *ns > 0 && (ns * 1000 >= rest || *i == part::UNEXPLAINED))
+        // What is less than a hundredth is left to the JSON document; unknown time never is.
+        .filter(|(i, ns)| *ns > 0 && (ns * 100 >= rest || *i == part::UNEXPLAINED))
         .map(|(i, ns)| format!("{} {}", words(*i), duration(ns / requests)))
         .collect();
     let text = format!(

@@ -14,6 +14,9 @@ const TIMEOUT_FACTOR: u64 = 2;
 /// The slowest answers take so many times the usual one: a time-out cuts the tail without touching the rest.
 const TAIL: u64 = 4;
 
+/// Less than this share of the wait is not worth changing code for.
+const WORTHWHILE: f64 = 0.02;
+
 /// What kind of service a peer is, by its port or path: only for the wording of the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
@@ -138,13 +141,17 @@ fn keep_the_connection(case: &Case<'_>) -> Option<Remedy> {
     }
     let each_ns = total_ns / count.max(1);
     let fewer = case.shape.connects - 1.0;
+    let saved = (fewer * each_ns as f64) as u64;
+    if count > 0 && (saved as f64) < WORTHWHILE * case.shape.wait_ns as f64 {
+        return None;
+    }
     let arithmetic = (each_ns > 0).then(|| {
         sentence![
             Quantity::count(fewer),
             " set-ups of ",
             Quantity::ns(each_ns),
             ": saves about ",
-            Quantity::ns((fewer * each_ns as f64) as u64),
+            Quantity::ns(saved),
             " a request, and more with TLS",
         ]
     });

@@ -10,37 +10,50 @@ use crate::{
 
 /// The headline, the shape of the calls, and what bears on how to read them.
 pub(super) fn summary(case: &Case<'_>) -> Vec<Sentence> {
-    let requests = case.group.all_requests().max(1);
+    let group = case.group;
+    // Finished requests are whole; those that are not count here only when they hold most of the wait.
+    let (requests, wait_ns, wall_ns, so_far) = if case.shape.unfinished {
+        (
+            group.all_requests(),
+            case.peer.wait_ns(),
+            case.wall_ns,
+            " per request so far (",
+        )
+    } else {
+        (
+            group.requests,
+            case.peer.done.wait_ns,
+            group.wall_ns,
+            " per request (",
+        )
+    };
     let mut lines = vec![sentence![
-        Quantity::ns(case.peer.wait_ns() / requests),
+        Quantity::ns(wait_ns / requests.max(1)),
         " of ",
-        Quantity::ns(case.wall_ns / requests),
-        if case.shape.unfinished {
-            " per request so far ("
-        } else {
-            " per request ("
-        },
-        Quantity::ratio(case.share),
+        Quantity::ns(wall_ns / requests.max(1)),
+        so_far,
+        Quantity::ratio(wait_ns as f64 / wall_ns.max(1) as f64),
         ") is spent waiting for ",
         &case.peer.peer,
         ".",
     ]];
     lines.push(order(case));
-    let using = case.peer.requests();
-    if using < requests {
+    let (using, all) = (case.peer.requests(), group.all_requests());
+    if using < all {
         lines.push(sentence![
             Quantity::count(using as f64),
             " of ",
-            Quantity::count(requests as f64),
+            Quantity::count(all as f64),
             " requests use it; each of these waits ",
             Quantity::ns(case.per_request_ns),
             " for it.",
         ]);
     }
-    if case.peer.open.requests > 0 && case.peer.assumed_ns > 0 {
+    if group.incomplete > 0 {
         lines.push(sentence![
-            Quantity::count(case.peer.open.requests as f64),
-            " of them had not ended, or began before watching did; they count with their time in it.",
+            "Not seen from begin to end: ",
+            Quantity::count(group.incomplete as f64),
+            ", counted with the time inside the window.",
         ]);
     }
     if case.busy >= super::SATURATED {
