@@ -116,9 +116,14 @@ pub(super) fn uses(request: &Request) -> &[PeerUse] {
 /// The part that blocking in a system call belongs to which is not accounted: as the kernel side does.
 fn class_of(nr: i32) -> usize {
     match i64::from(nr) {
-        libc::SYS_futex | libc::SYS_flock | libc::SYS_fcntl => part::LOCK,
+        libc::SYS_futex
+        | libc::SYS_flock
+        | libc::SYS_fcntl
+        | libc::SYS_semop
+        | libc::SYS_semtimedop => part::LOCK,
         libc::SYS_nanosleep | libc::SYS_clock_nanosleep => part::SLEEP,
         libc::SYS_wait4 | libc::SYS_waitid => part::LOCAL,
+        libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_sync_file_range => part::DISK,
         _ => part::UNEXPLAINED,
     }
 }
