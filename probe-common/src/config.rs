@@ -16,6 +16,12 @@ pub const WAIT_CLASS: u8 = 0x80;
 shared! {
     /// Byte offsets of structure fields, from the running kernel's BTF; [`ABSENT`] when it has none.
     pub struct Offsets {
+        /// task_struct.pid
+        pub task_pid: u32,
+        /// task_struct.tgid
+        pub task_tgid: u32,
+        /// task_struct.__state (5.14), before that task_struct.state
+        pub task_state: u32,
         /// task_struct.files
         pub task_files: u32,
         /// task_struct.start_boottime
@@ -68,36 +74,10 @@ shared! {
         pub unix_addr_name: u32,
     }
 
-    /// Byte offsets of tracepoint fields, from the running kernel's `format` files.
-    pub struct Fields {
-        /// sched_switch: prev_pid, prev_state, next_pid
-        pub switch_prev_pid: u32,
-        /// See `switch_prev_pid`.
-        pub switch_prev_state: u32,
-        /// See `switch_prev_pid`.
-        pub switch_next_pid: u32,
-        /// sched_wakeup: pid
-        pub wakeup_pid: u32,
-        /// sched_process_fork: parent_pid, child_pid
-        pub fork_parent_pid: u32,
-        /// See `fork_parent_pid`.
-        pub fork_child_pid: u32,
-        /// inet_sock_set_state: skaddr, oldstate, newstate, protocol
-        pub state_skaddr: u32,
-        /// See `state_skaddr`.
-        pub state_old: u32,
-        /// See `state_skaddr`.
-        pub state_new: u32,
-        /// See `state_skaddr`.
-        pub state_sport: u32,
-    }
-
     /// The read-only global `CONFIG`.
     pub struct Config {
         /// Structure fields.
         pub offsets: Offsets,
-        /// Tracepoint fields.
-        pub fields: Fields,
         /// 1: follow every thread that makes an accounted call. 0: only those in `TASKS`, and what they fork.
         pub follow_all: u32,
         /// 1: the kernel side logs its own diagnostics (`-v`).
@@ -114,10 +94,8 @@ shared! {
         pub count_filter: u32,
         /// Bytes from the start of an epoll_event to its data (4 where it is packed, else 8).
         pub epoll_data: u32,
-        /// Size of an epoll_event in bytes.
-        pub epoll_size: u32,
-        /// 1: sched_switch has its fields where every kernel so far has them (the fast path is taken).
-        pub switch_usual: u32,
+        /// Number of the system call close_range.
+        pub close_range_nr: u32,
         /// 1: the time line and the division by peer are kept (the request ledger).
         pub ledger: u32,
         /// By system call number: the operation's number (see [`crate::op`]), or [`WAIT_CLASS`] plus the

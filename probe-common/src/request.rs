@@ -44,7 +44,9 @@ shared! {
         pub wait_ns: u64,
         /// The longest single wait, ns.
         pub longest_ns: u64,
-        /// When the exchange under way began (CLOCK_MONOTONIC ns), 0 when none is.
+        /// When the exchange under way began (CLOCK_MONOTONIC ns), 0 when none is. In a finished request
+        /// this is its last exchange with the peer, which is not in the sums of
+        /// [`crate::op::derived::EXCHANGE`]: whoever reads the record adds it.
         pub exchange_start: u64,
         /// When its last byte was received (CLOCK_MONOTONIC ns), 0 before.
         pub exchange_last: u64,

@@ -18,7 +18,7 @@ use crate::{
     epoll, established,
     maps::{config, found, lost, op_of},
     mem,
-    peer::{self, Peer},
+    peer::{self, NO_SLOT, Peer},
     request, task,
 };
 
@@ -199,56 +199,63 @@ fn returned(ctx: &TracePointContext, kind: u8) -> Option<()> {
         return None;
     }
     let peer = found(0)?;
-    let fd = match kind {
+    peer.fd = match kind {
         kind::POLL => polled(task, ret, peer),
         kind::SELECT => selected(task, ret, peer),
         kind::EPOLL => epolled(task, ret, peer),
         _ => task.args[0] as u32,
     };
+    let fd = mem::reload(&peer.fd);
     if fd != NO_FD {
         peer::of_fd(fd, peer);
     }
-    if kind == kind::CONNECT && (!peer.is_address() || peer.flags & peer_flag::UNCONNECTED != 0) {
+    if kind == kind::CONNECT && !peer.is_named() {
         let protocol = peer.protocol;
         peer::of_sockaddr(task.args[1], task.args[2] as u32, protocol, peer);
     }
     if kind == kind::SEND && peer.flags & peer_flag::UNCONNECTED != 0 {
         datagram_address(task, op, fd, peer);
     }
-    charge_call(task, op, kind, ret, fd, peer, now);
+    charge_call(task, op, kind, ret, peer, now);
     Some(())
 }
 
 /// No single descriptor ended the wait.
 const NO_FD: u32 = u32::MAX;
 
+/// What was found out goes through `peer` (map memory), not through registers: the verifier forgets it
+/// there, and explores what follows once instead of once for every way that led here.
 #[inline(always)]
-fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, fd: u32, peer: &Peer, now: u64) {
+fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, peer: &mut Peer, now: u64) {
     let blocked = task.op_blocked_ns;
-    let mine = is_request_fd(task, fd) && peer.id >= special::FIRST_HASH;
+    let mine = is_request_fd(task, peer.fd) && peer.id >= special::FIRST_HASH;
+    peer.part = part_of(kind, peer, mine) as u32;
+    peer.slot = NO_SLOT;
     let call = Call { op, peer: peer.id, duration: now - task.op_start_ns, blocked, ret };
     charge::call(task, &call);
 
-    let part = part_of(kind, peer, mine);
-    let mut slot = -1;
+    let part = mem::reload(&peer.part) as usize;
     if config!(ledger) != 0 && task.flags & flag::IN_REQUEST != 0 {
-        slot = in_request(task, kind, &call, peer, mine, part, now);
+        in_request(task, kind, &call, peer, part, now);
     }
     if blocked != 0 {
         task::add(task, part, blocked);
-        task.last_peer = if mine { special::CLIENT } else { peer.id };
-        let start = task.op_block_start_ns;
-        task::span(task, start, blocked, slot as u8, part, op);
+        task.last_peer = if part == part::CLIENT { special::CLIENT } else { peer.id };
+        let (start, slot) = (task.op_block_start_ns, mem::reload(&peer.slot) as u8);
+        task::span(task, start, blocked, slot, part, op);
         task.op_blocked_ns = 0;
     }
+    if ret < 0 {
+        return;
+    }
     match kind {
-        kind::ACCEPT if ret >= 0 => request::accepted(task, ret as i32, now),
-        kind::RECV if mine && ret > 0 => {
+        kind::ACCEPT => request::accepted(task, ret as i32, now),
+        kind::RECV if ret > 0 && is_request_fd(task, mem::reload(&peer.fd)) => {
             // Only read and recvfrom pass the buffer itself.
             let plain = op == op::READ || op == op::RECVFROM;
             request::received(task, if plain { task.args[1] } else { 0 }, ret as u32, now);
         }
-        kind::SEND if mine && ret > 0 => {
+        kind::SEND if ret > 0 && is_request_fd(task, mem::reload(&peer.fd)) => {
             let plain = op == op::WRITE || op == op::SENDTO;
             request::sent(task, task.args[1], if plain { ret as u64 } else { 0 });
         }
@@ -276,30 +283,29 @@ fn part_of(kind: u8, peer: &Peer, mine: bool) -> usize {
     }
 }
 
-/// Adds a call to the open request. Returns the peer's slot, or -1.
+/// Adds a call to the open request.
 #[inline(always)]
 fn in_request(
     task: &mut Task,
     kind: u8,
     call: &Call,
-    peer: &Peer,
-    mine: bool,
+    peer: &mut Peer,
     part: usize,
     now: u64,
-) -> i32 {
+) {
     match kind {
         kind::POLL | kind::SELECT | kind::EPOLL => task.request.polls += 1,
         kind::CONNECT => task.request.connects += 1,
         _ => {}
     }
-    if mine || part != part::NETWORK {
-        return -1;
+    if part != part::NETWORK {
+        return;
     }
-    let n = charge::peer_slot(task, peer.id);
-    let index = mem::opaque(n as usize);
-    if n < 0 || index >= probe_common::request::PEERS {
+    charge::find_slot(task, peer);
+    let index = mem::opaque(mem::reload(&peer.slot) as usize);
+    if index >= probe_common::request::PEERS {
         task.request.other_peers_ns += call.blocked;
-        return -1;
+        return;
     }
     let (tid, tgid, start_ticks) = (task.tid, task.tgid, task.start_ticks);
     let start = task.op_start_ns;
@@ -346,7 +352,6 @@ fn in_request(
         }
         _ => {}
     }
-    n
 }
 
 /// The descriptor that ended a poll. Where none did (time-out, signal), the answer is the peer that all
@@ -385,7 +390,7 @@ fn polled(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
 /// descriptors (wake-up pipes) do not count. Otherwise `peer` says "several".
 #[inline(never)]
 fn shared_peer(array: u64, n: u32, peer: &mut Peer) -> u32 {
-    const LOOKED_AT: u32 = 8;
+    const LOOKED_AT: u32 = 4;
     let Some(one) = found(1) else { return NO_FD };
     let mut fd = NO_FD;
     let mut i = 0;
@@ -550,9 +555,7 @@ fn datagram_address(task: &Task, op: u32, fd: u32, peer: &mut Peer) {
         op::SENDTO if task.args[4] != 0 => {
             peer::of_sockaddr(task.args[4], 28, protocol, peer);
             peer.flags = peer_flag::UNCONNECTED;
-            if peer.is_address() {
-                peer::sent_to(fd, peer.id);
-            }
+            peer::sent_to(fd, peer.id);
         }
         op::SENDMSG => {
             // struct msghdr begins with the address and its length (sys/socket.h).
@@ -578,25 +581,17 @@ pub fn on_close(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// close_range(first, last), likewise.
+/// close_range(first, last, flags), and dup2 and dup3, which close the descriptor that they replace.
 #[tracepoint]
-pub fn on_close_range(ctx: TracePointContext) -> u32 {
+pub fn on_close_other(ctx: TracePointContext) -> u32 {
     if let Some(task) = task::current() {
-        const CLOSE_RANGE_CLOEXEC: u64 = 4;
-        if mem::field::<u64>(&ctx, 32) & CLOSE_RANGE_CLOEXEC == 0 {
-            closed(task, mem::field::<u64>(&ctx, 16) as u32, mem::field::<u64>(&ctx, 24) as u32);
-        }
-    }
-    0
-}
-
-/// dup2 and dup3 close the descriptor that they replace.
-#[tracepoint]
-pub fn on_dup_over(ctx: TracePointContext) -> u32 {
-    if let Some(task) = task::current() {
-        let (old, new) = (mem::field::<u64>(&ctx, 16) as u32, mem::field::<u64>(&ctx, 24) as u32);
-        if old != new {
-            closed(task, new, new);
+        let (first, second) = (mem::field::<u64>(&ctx, 16) as u32, mem::field::<u64>(&ctx, 24) as u32);
+        if mem::field::<u32>(&ctx, 8) != config!(close_range_nr) {
+            if first != second {
+                closed(task, second, second);
+            }
+        } else {
+            closed(task, first, second);
         }
     }
     0

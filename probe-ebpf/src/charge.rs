@@ -12,6 +12,7 @@ use probe_common::{
 use crate::{
     maps::{PEERS as PEER_NAMES, SCRATCH, STATS, ZERO_STAT, atomic_add32, atomic_add64, lost},
     mem,
+    peer::{NO_SLOT, Peer},
 };
 
 /// The row for a thread, operation and peer, made when it is not there. The address in [`SCRATCH`] is
@@ -128,26 +129,28 @@ pub fn established(tid: u32, tgid: u32, start_ticks: u32, peer: u64, duration: u
     }
 }
 
-/// The slot of a peer in the open request, made when it is not there.
+/// Finds the slot of a peer in the open request, or makes it; the answer goes to `peer.slot`.
 #[inline(never)]
-pub fn peer_slot(task: &mut Task, peer: u64) -> i32 {
+pub fn find_slot(task: &mut Task, peer: &mut Peer) {
     let mut i = 0;
     while i < PEERS {
         // SAFETY: the index is below the array's length.
         let slot = unsafe { task.request.peers.get_unchecked_mut(i) };
         if i as u32 >= task.request.npeers {
             *slot = PeerUse::ZERO;
-            slot.peer = peer;
+            slot.peer = peer.id;
             task.request.npeers = i as u32 + 1;
-            return i as i32;
+            peer.slot = i as u32;
+            return;
         }
-        if slot.peer == peer {
-            return i as i32;
+        if slot.peer == peer.id {
+            peer.slot = i as u32;
+            return;
         }
         i += 1;
     }
+    peer.slot = NO_SLOT;
     lost(loss::slot::REQUEST_PEERS_FULL);
-    -1
 }
 
 /// Ends the exchange under way with a peer and adds its duration to the sums.

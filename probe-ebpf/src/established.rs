@@ -3,14 +3,14 @@
 //! connect() enters the socket in a table; sock:inet_sock_set_state says when it leaves SYN_SENT. On
 //! loopback that happens inside connect() itself, so the entry is made before.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use probe_common::{loss, task::Task};
 
 use crate::{
     charge,
     maps::{CONNECTING, Connecting, LISTEN_PORTS, config, found, lost},
-    mem,
-    peer,
+    mem, peer,
+    sched::arg,
 };
 
 const TCP_ESTABLISHED: u32 = 1;
@@ -40,24 +40,26 @@ pub fn connect_begins(task: &Task, fd: u32, now: u64) {
     }
 }
 
-#[tracepoint]
-pub fn on_tcp_state(ctx: TracePointContext) -> u32 {
-    try_tcp_state(&ctx);
+/// A raw tracepoint, like the scheduler's: it runs in interrupts, where a classic one may be skipped.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn on_tcp_state(ctx: RawTracePointContext) -> i32 {
+    let _ = try_tcp_state(&ctx);
     0
 }
 
 #[inline(always)]
-fn try_tcp_state(ctx: &TracePointContext) -> Option<()> {
-    let new = mem::field_at::<u32>(ctx, config!(fields.state_new))?;
+fn try_tcp_state(ctx: &RawTracePointContext) -> Option<()> {
+    // (sk, oldstate, newstate)
+    let sock = arg(ctx, 0);
+    let new = arg(ctx, 2) as u32;
     if new == TCP_LISTEN {
-        let port = mem::field_at::<u16>(ctx, config!(fields.state_sport))?;
+        let port = mem::kernel::<u16>(sock + config!(offsets.skc_num) as u64)?;
         let _ = LISTEN_PORTS.insert(port as u32, 1, 0);
         return Some(());
     }
-    if mem::field_at::<u32>(ctx, config!(fields.state_old))? != TCP_SYN_SENT {
+    if arg(ctx, 1) as u32 != TCP_SYN_SENT {
         return Some(());
     }
-    let sock = mem::field_at::<u64>(ctx, config!(fields.state_skaddr))?;
     // SAFETY: copied out at once; the row may be replaced by another CPU.
     let entry = unsafe { CONNECTING.get(sock) }.copied()?;
     let _ = CONNECTING.remove(sock);

@@ -1,6 +1,8 @@
 //! fork, exec and exit keep the thread table true.
 
-use aya_ebpf::{helpers::generated::bpf_ringbuf_output, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{
+    helpers::generated::bpf_ringbuf_output, macros::raw_tracepoint, programs::RawTracePointContext,
+};
 use probe_common::{
     loss,
     request::{Exit, event, flag as request_flag},
@@ -9,35 +11,39 @@ use probe_common::{
 
 use crate::{
     maps::{EVENTS, TASKS, config, lost},
-    mem, request, task,
+    mem, request,
+    sched::{arg, tid_of},
+    task,
 };
 
 /// A thread that is followed makes another one: that one is followed from its first instant.
-#[tracepoint]
-pub fn on_fork(ctx: TracePointContext) -> u32 {
-    try_fork(&ctx);
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn on_fork(ctx: RawTracePointContext) -> i32 {
+    let _ = try_fork(&ctx);
     0
 }
 
 #[inline(always)]
-fn try_fork(ctx: &TracePointContext) -> Option<()> {
-    let parent = mem::field_at::<u32>(ctx, config!(fields.fork_parent_pid))?;
-    let child = mem::field_at::<u32>(ctx, config!(fields.fork_child_pid))?;
+fn try_fork(ctx: &RawTracePointContext) -> Option<()> {
+    let child_task = arg(ctx, 1);
+    let (parent, _) = mem::current_ids();
     let parent = task::followed(parent)?;
     if parent.flags & flag::IN_REQUEST != 0 {
         parent.request.flags |= request_flag::FORKED;
     }
-    // Its identity is filled in when it first acts: the tracepoint does not tell a thread from a process.
-    let task = task::follow(child)?;
+    let task = task::follow(tid_of(child_task)?)?;
+    task.tgid = mem::kernel::<u32>(child_task + config!(offsets.task_tgid) as u64)?;
+    task.start_ticks = task::start_ticks(child_task);
     task.comm = parent.comm;
+    task.flags |= flag::IDENTIFIED;
     task.state = state::RUNNABLE;
     task.since_ns = mem::now_ns();
     Some(())
 }
 
 /// A new program in the same process: its name changes, its past stays.
-#[tracepoint]
-pub fn on_exec(_ctx: TracePointContext) -> u32 {
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn on_exec(_ctx: RawTracePointContext) -> i32 {
     let (tid, tgid) = mem::current_ids();
     if let Some(task) = task::followed(tid) {
         task::identify(task, tid, tgid);
@@ -47,16 +53,19 @@ pub fn on_exec(_ctx: TracePointContext) -> u32 {
 
 /// A thread ends: what it had goes out on the ring, and its row is removed, so that a new thread with the
 /// same id starts afresh.
-#[tracepoint]
-pub fn on_exit(_ctx: TracePointContext) -> u32 {
-    try_exit();
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn on_exit(_ctx: RawTracePointContext) -> i32 {
+    let _ = try_exit();
     0
 }
 
 #[inline(always)]
 fn try_exit() -> Option<()> {
-    let (tid, _) = mem::current_ids();
+    let (tid, tgid) = mem::current_ids();
     let task = task::followed(tid)?;
+    if task.flags & flag::IDENTIFIED == 0 {
+        task::identify(task, tid, tgid);
+    }
     let now = mem::now_ns();
     task::settle(task, now);
     if task.flags & flag::IN_REQUEST != 0 {

@@ -4,7 +4,9 @@
 //!
 //! Offsets come from the running kernel's BTF. A read that fails makes the peer unknown, never wrong.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str,
+};
 use probe_common::{
     loss,
     peer::{ADDR_LEN, PeerKey, flag, id, kind, special},
@@ -22,6 +24,8 @@ const AF_INET6: u16 = 10;
 const LISTEN: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
+/// Longest `sun_path` (unix(7)).
+const PATH_MAX: u32 = 108;
 
 /// What a descriptor leads to.
 #[repr(C)]
@@ -39,8 +43,16 @@ pub struct Peer {
     pub state: u8,
     /// 1 for a Unix socket that has no name on either end (socketpair).
     pub unnamed: u8,
-    pub pad: [u8; 4],
+    /// The part that a wait on it is charged to.
+    pub part: u32,
+    /// Its slot in the open request, or [`NO_SLOT`].
+    pub slot: u32,
+    /// The descriptor that was looked up.
+    pub fd: u32,
 }
+
+/// Not in the open request's table.
+pub const NO_SLOT: u32 = 255;
 
 impl Peer {
     /// Makes it one of [`special`], with no socket.
@@ -54,10 +66,12 @@ impl Peer {
         self.unnamed = 0;
     }
 
-    /// A socket's other end that someone connected to or from (not a listener, not a local descriptor).
+    /// A socket whose other end is known by an address.
     #[inline(always)]
-    pub fn is_address(&self) -> bool {
-        self.id >= special::FIRST_HASH && self.flags & flag::LISTENER == 0
+    pub fn is_named(&self) -> bool {
+        self.id >= special::FIRST_HASH
+            && self.flags & (flag::LISTENER | flag::UNCONNECTED) == 0
+            && self.unnamed == 0
     }
 }
 
@@ -269,8 +283,8 @@ fn unix_path(address: u64, key: &mut PeerKey) -> Option<()> {
     // `len` counts sun_family (2 bytes), and for a path also the NUL that ends it.
     let len = mem::kernel::<u32>(address + config!(offsets.unix_addr_len) as u64)?;
     let mut n = len.saturating_sub(2);
-    if n > 108 {
-        n = 108;
+    if n > PATH_MAX {
+        n = PATH_MAX;
     }
     let from = address + config!(offsets.unix_addr_name) as u64 + 2;
     // SAFETY: `n` is at most 108 and the field holds 112 bytes; the helper checks the source.
@@ -322,28 +336,25 @@ fn try_of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) -> Opt
             key.protocol = 0;
             key.port = 0;
             key.addr = [0; ADDR_LEN / 8];
-            let mut n = len - 2;
-            if n > 108 {
-                n = 108;
-            }
-            let to = key.addr.as_mut_ptr();
-            // SAFETY: `n` is at most 108 and the field holds 112 bytes; the helper checks the source.
-            let failed = unsafe {
-                aya_ebpf::helpers::generated::bpf_probe_read_user(
-                    to.cast(),
-                    n,
-                    (address + 2) as *const _,
-                )
+            let to = key.addr.as_mut_ptr().cast();
+            let from = (address + 2) as *const _;
+            let n = if mem::user::<u8>(address + 2)? == 0 {
+                // An abstract name: as many bytes as were passed.
+                let n = if len - 2 > PATH_MAX { PATH_MAX } else { len - 2 };
+                // SAFETY: `n` is at most PATH_MAX, below the field's size; the helper checks the source.
+                if unsafe { bpf_probe_read_user(to, n, from) } != 0 {
+                    return None;
+                }
+                n as i64
+            } else {
+                // A path ends at its NUL, whatever length was passed.
+                // SAFETY: as above, with room for the NUL.
+                unsafe { bpf_probe_read_user_str(to, PATH_MAX + 1, from) - 1 }
             };
-            if failed != 0 {
+            if n < 0 {
                 return None;
             }
             key.len = n as u8;
-            if key.addr[0] & 0xff != 0 {
-                // A path ends at its NUL, whatever length was passed. Bytes behind it must not make
-                // another peer of it.
-                cut_at_nul(key);
-            }
         }
         _ => {
             key.kind = kind::OTHER_FAMILY;
@@ -356,25 +367,6 @@ fn try_of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) -> Opt
     into.id = id(key);
     into.flags = 0;
     Some(())
-}
-
-#[inline(always)]
-fn cut_at_nul(key: &mut PeerKey) {
-    let bytes = key.addr.as_mut_ptr().cast::<u8>();
-    let mut ended = false;
-    let mut n = 0;
-    while n < ADDR_LEN {
-        // SAFETY: `n` is below the field's 112 bytes.
-        let byte = unsafe { &mut *bytes.add(n) };
-        if *byte == 0 && !ended {
-            ended = true;
-            key.len = n as u8;
-        }
-        if ended {
-            *byte = 0;
-        }
-        n += 1;
-    }
 }
 
 /// Remembers where an unconnected datagram socket sent to.

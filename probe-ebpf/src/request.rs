@@ -9,12 +9,11 @@ use core::mem::offset_of;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use probe_common::{
     fastcgi, part,
-    request::{PEERS, Request, SPANS, Span, event, flag as request_flag},
+    request::{Request, SPANS, Span, event, flag as request_flag},
     task::{Task, flag},
 };
 
 use crate::{
-    charge,
     lifecycle::send,
     maps::{FASTCGI, config},
     mem, task,
@@ -71,25 +70,13 @@ pub fn finish(task: &mut Task, now: u64) {
         task.request.parts[i] = total - task.life_at_start[i];
         i += 1;
     }
-    let (tid, tgid, start_ticks) = (task.tid, task.tgid, task.start_ticks);
-    let mut i = 0;
-    while i < PEERS {
-        if i as u32 >= task.request.npeers {
-            break;
-        }
-        // SAFETY: the index is below the array's length.
-        charge::end_exchange(tid, tgid, start_ticks, unsafe {
-            task.request.peers.get_unchecked_mut(i)
-        });
-        i += 1;
-    }
     task.flags &= !(flag::IN_REQUEST | flag::ANSWERED | flag::SENT_LAST | flag::RESPONSE_ENDED);
     task.requests += 1;
     let r = &mut task.request;
     r.event = event::REQUEST;
-    r.tgid = tgid;
-    r.tid = tid;
-    r.start_ticks = start_ticks;
+    r.tgid = task.tgid;
+    r.tid = task.tid;
+    r.start_ticks = task.start_ticks;
     r.end_ns = end;
     r.comm = task.comm;
     let mut spans = r.nspans as u64;

@@ -1,54 +1,67 @@
 //! The scheduler's tracepoints: they split the time of a followed thread completely.
 //!
-//! Classic tracepoints are used because their fields have names; the raw arguments of sched_switch were
-//! reordered between kernels (5.18). In sched_switch the current task is still the one that leaves.
+//! Raw tracepoints, because the kernel skips a program on a classic one while another program is active on
+//! that CPU (`bpf_prog_active`, kernel/trace/bpf_trace.c): a wake-up by an interrupt that came in the middle
+//! of a program would be lost, and with it the border between blocked and waiting for a CPU. They also cost
+//! less: no record is built. In sched_switch the current task is still the one that leaves.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
 use probe_common::{
-    part,
+    loss, part,
     task::{Task, state},
 };
 
 use crate::{
-    maps::{SELFTEST, config},
+    maps::{SELFTEST, config, lost},
     mem, selftest,
     task::{followed, off_cpu, unblocked},
 };
 
-/// prev_state bits that mean "blocked": TASK_REPORT and the idle bit above it
-/// (include/linux/sched.h); a preempted task reports 0 or the bit above these.
-const BLOCKED_STATES: u64 = 0xff;
-/// TASK_UNINTERRUPTIBLE: what ps calls D.
-const UNINTERRUPTIBLE: u64 = 2;
+/// TASK_UNINTERRUPTIBLE (include/linux/sched.h): what ps calls D.
+const UNINTERRUPTIBLE: u32 = 2;
 
-#[tracepoint]
-pub fn on_switch(ctx: TracePointContext) -> u32 {
-    try_switch(&ctx);
+/// An argument of a raw tracepoint, by a direct load.
+#[inline(always)]
+pub fn arg(ctx: &RawTracePointContext, n: usize) -> u64 {
+    // SAFETY: the verifier bounds the access to the arguments.
+    unsafe { ctx.as_ptr().cast::<u64>().add(n).read_volatile() }
+}
+
+/// The thread id of a `task_struct`.
+#[inline(always)]
+pub fn tid_of(task: u64) -> Option<u32> {
+    mem::kernel::<u32>(task + config!(offsets.task_pid) as u64)
+}
+
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn on_switch(ctx: RawTracePointContext) -> i32 {
+    let _ = try_switch(&ctx);
     0
 }
 
 #[inline(always)]
-fn try_switch(ctx: &TracePointContext) -> Option<()> {
-    let (prev, prev_state, next);
-    if config!(switch_usual) != 0 {
-        prev = mem::field::<u32>(ctx, 24);
-        prev_state = mem::field::<u64>(ctx, 32);
-        next = mem::field::<u32>(ctx, 56);
-    } else {
-        prev = mem::field_at::<u32>(ctx, config!(fields.switch_prev_pid))?;
-        prev_state = mem::field_at::<u64>(ctx, config!(fields.switch_prev_state))?;
-        next = mem::field_at::<u32>(ctx, config!(fields.switch_next_pid))?;
+fn try_switch(ctx: &RawTracePointContext) -> Option<()> {
+    // (preempt, prev, next, ...); 5.18.0 alone has the state of prev in the second place.
+    let current = mem::current_task();
+    if arg(ctx, 1) != current {
+        lost(loss::slot::READ_FAILED);
+        return None;
     }
+    let next = arg(ctx, 2);
+    let (prev, _) = mem::current_ids();
     // Tid 0 is each CPU's idle task.
     if prev != 0
         && let Some(task) = followed(prev)
     {
-        let blocked = prev_state & BLOCKED_STATES != 0;
+        let preempted = arg(ctx, 0) & 0xff != 0;
+        let state = mem::kernel::<u32>(current + config!(offsets.task_state) as u64)?;
+        let blocked = !preempted && state != 0;
         if blocked && task.op == 0 {
             task.blocked_nr = blocked_nr();
         }
-        off_cpu(task, blocked, prev_state & UNINTERRUPTIBLE != 0, mem::now_ns());
+        off_cpu(task, blocked, state & UNINTERRUPTIBLE != 0, mem::now_ns());
     }
+    let next = tid_of(next)?;
     if next != 0
         && let Some(task) = followed(next)
     {
@@ -68,16 +81,15 @@ fn on_cpu(task: &mut Task, now: u64) {
     task.since_ns = now;
 }
 
-#[tracepoint]
-pub fn on_wakeup(ctx: TracePointContext) -> u32 {
-    try_wakeup(&ctx);
+#[raw_tracepoint(tracepoint = "sched_wakeup")]
+pub fn on_wakeup(ctx: RawTracePointContext) -> i32 {
+    let _ = try_wakeup(&ctx);
     0
 }
 
 #[inline(always)]
-fn try_wakeup(ctx: &TracePointContext) -> Option<()> {
-    let tid = mem::field_at::<u32>(ctx, config!(fields.wakeup_pid))?;
-    let task = followed(tid)?;
+fn try_wakeup(ctx: &RawTracePointContext) -> Option<()> {
+    let task = followed(tid_of(arg(ctx, 0))?)?;
     // A wake-up of a task that has not yet gone to sleep leaves it running.
     if task.state == state::BLOCKED {
         let now = mem::now_ns();

@@ -76,7 +76,7 @@ pub fn follow(tid: u32) -> Option<&'static mut Task> {
 pub fn identify(task: &mut Task, tid: u32, tgid: u32) {
     task.tid = tid;
     task.tgid = tgid;
-    task.start_ticks = start_ticks();
+    task.start_ticks = start_ticks(mem::current_task());
     mem::current_comm(&mut task.comm);
     task.flags |= flag::IDENTIFIED;
     if task.state == state::UNKNOWN {
@@ -85,14 +85,10 @@ pub fn identify(task: &mut Task, tid: u32, tgid: u32) {
     }
 }
 
-/// Start of the current thread in ticks of 10 ms since boot, as in /proc/PID/stat; 0 when unknown.
+/// Start of a thread in ticks of 10 ms since boot, as in /proc/PID/stat; 0 when unknown.
 #[inline(always)]
-fn start_ticks() -> u32 {
-    let offset = config!(offsets.task_start);
-    if offset == probe_common::config::ABSENT {
-        return 0;
-    }
-    match mem::kernel::<u64>(mem::current_task() + offset as u64) {
+pub fn start_ticks(task: u64) -> u32 {
+    match mem::kernel::<u64>(task + config!(offsets.task_start) as u64) {
         Some(ns) => (ns / 10_000_000) as u32,
         None => 0,
     }

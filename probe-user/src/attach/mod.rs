@@ -12,7 +12,7 @@ mod status;
 mod syscalls;
 pub mod tracefs;
 
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::TracePoint};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::{ProgramError, RawTracePoint, TracePoint}};
 use probe_common::{
     config::Config,
     op::{OPS, Op, kind},
@@ -197,7 +197,7 @@ fn source(probe: &Probe) -> String {
         "fastcgi" => "the bytes a worker reads".to_owned(),
         _ => {
             let mut names: Vec<_> =
-                probe.attachments.iter().map(|a| format!("{}:{}", a.category, a.name)).collect();
+                probe.attachments.iter().map(Attachment::source).collect();
             if names.len() > 3 {
                 names.truncate(2);
                 names.push("...".to_owned());
@@ -247,7 +247,34 @@ fn return_program(kind: u8) -> &'static str {
 }
 
 fn attach_one(ebpf: &mut Ebpf, a: &Attachment) -> Result<(), String> {
+    if a.category == probes::RAW {
+        return attach_raw(ebpf, a.program, a.name);
+    }
     attach_to(ebpf, a.program, a.category, a.name, a.optional)
+}
+
+/// Loads a program that is not loaded yet.
+fn load_program(program: &str, loaded: bool, load: impl FnOnce() -> Result<(), ProgramError>) -> Result<(), String> {
+    if loaded {
+        return Ok(());
+    }
+    load().map_err(|e| {
+        log::debug!("{program}: {e:?}");
+        format!("the kernel refuses program {program}: {}", chain(&e))
+    })
+}
+
+fn attach_raw(ebpf: &mut Ebpf, program: &str, name: &str) -> Result<(), String> {
+    let tracepoint: &mut RawTracePoint = ebpf
+        .program_mut(program)
+        .ok_or_else(|| format!("the object has no program {program}"))?
+        .try_into()
+        .map_err(|e| format!("{program}: {e}"))?;
+    load_program(program, tracepoint.fd().is_ok(), || tracepoint.load())?;
+    match tracepoint.attach(name) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(format!("raw tracepoint {name}: {}", chain(&e))),
+    }
 }
 
 fn attach_to(
@@ -262,18 +289,13 @@ fn attach_to(
         .ok_or_else(|| format!("the object has no program {program}"))?
         .try_into()
         .map_err(|e| format!("{program}: {e}"))?;
-    if tracepoint.fd().is_err() {
-        tracepoint.load().map_err(|e| {
-            log::debug!("{program}: {e:?}");
-            format!("the kernel refuses program {program}: {}", chain(&e))
-        })?;
-    }
+    load_program(program, tracepoint.fd().is_ok(), || tracepoint.load())?;
     if let Ok(info) = tracepoint.info() {
         log::debug!("{program}: {:?} instructions verified", info.verified_instruction_count());
     }
     match tracepoint.attach(category, name) {
         Ok(_) => Ok(()),
-        Err(aya::programs::ProgramError::TracePointError(
+        Err(ProgramError::TracePointError(
             aya::programs::trace_point::TracePointError::FileError { io_error, .. },
         )) if optional && io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(format!("tracepoint {category}:{name}: {}", chain(&e))),

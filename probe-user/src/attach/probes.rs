@@ -4,24 +4,12 @@
 
 use probe_common::config::Config;
 
-/// A tracepoint field that a probe reads.
-pub struct FieldNeed {
-    /// Category and name of the tracepoint.
-    pub tracepoint: (&'static str, &'static str),
-    /// Field.
-    pub field: &'static str,
-    /// Sizes in bytes that the kernel side can read.
-    pub sizes: &'static [u32],
-    /// Stores the offset.
-    pub set: fn(&mut Config, u32),
-}
-
 /// A structure member that a probe reads.
 pub struct MemberNeed {
     /// Structure.
     pub structure: &'static str,
-    /// Member.
-    pub member: &'static str,
+    /// Member, by each name that it has had, newest first.
+    pub members: &'static [&'static str],
     /// Stores the offset.
     pub set: fn(&mut Config, u32),
 }
@@ -30,13 +18,26 @@ pub struct MemberNeed {
 pub struct Attachment {
     /// Program in the object.
     pub program: &'static str,
-    /// Category of the tracepoint.
+    /// Category of the tracepoint, or [`RAW`].
     pub category: &'static str,
     /// Name of the tracepoint.
     pub name: &'static str,
     /// The probe works without it (a call that older kernels do not have).
     pub optional: bool,
 }
+
+impl Attachment {
+    /// In words, such as `sched:sched_switch`.
+    pub fn source(&self) -> String {
+        match self.category {
+            RAW => self.name.to_owned(),
+            category => format!("{category}:{}", self.name),
+        }
+    }
+}
+
+/// In place of a category: a raw tracepoint (its arguments are kernel pointers, read by BTF offsets).
+pub const RAW: &str = "raw";
 
 /// One probe.
 pub struct Probe {
@@ -46,27 +47,16 @@ pub struct Probe {
     pub summary: &'static str,
     /// Programs and tracepoints. The system calls of [`probe_common::op`] are added to `calls`.
     pub attachments: &'static [Attachment],
-    /// Tracepoint fields.
-    pub fields: &'static [FieldNeed],
     /// Structure members.
     pub members: &'static [MemberNeed],
     /// Stores whether the kernel side may rely on it.
     pub switch: Option<fn(&mut Config, u32)>,
 }
 
-macro_rules! fields {
-    ($( $category:literal $name:literal $field:literal $sizes:expr => $($path:ident).+; )*) => {
-        &[$( FieldNeed {
-            tracepoint: ($category, $name), field: $field, sizes: &$sizes,
-            set: |c, offset| c.$($path).+ = offset,
-        } ),*]
-    };
-}
-
 macro_rules! members {
-    ($( $structure:literal $member:literal => $($path:ident).+; )*) => {
+    ($( $structure:literal $($member:literal)|+ => $($path:ident).+; )*) => {
         &[$( MemberNeed {
-            structure: $structure, member: $member, set: |c, offset| c.$($path).+ = offset,
+            structure: $structure, members: &[$($member),+], set: |c, offset| c.$($path).+ = offset,
         } ),*]
     };
 }
@@ -89,15 +79,13 @@ pub const PROBES: &[Probe] = &[
         id: "lifecycle",
         summary: "fork, exec and exit of followed processes",
         attachments: attachments! {
-            "on_exit" "sched" "sched_process_exit";
-            "on_exec" "sched" "sched_process_exec";
-            "on_fork" "sched" "sched_process_fork";
-        },
-        fields: fields! {
-            "sched" "sched_process_fork" "parent_pid" [4] => fields.fork_parent_pid;
-            "sched" "sched_process_fork" "child_pid" [4] => fields.fork_child_pid;
+            "on_exit" "raw" "sched_process_exit";
+            "on_exec" "raw" "sched_process_exec";
+            "on_fork" "raw" "sched_process_fork";
         },
         members: members! {
+            "task_struct" "pid" => offsets.task_pid;
+            "task_struct" "tgid" => offsets.task_tgid;
             "task_struct" "start_boottime" => offsets.task_start;
         },
         switch: None,
@@ -106,23 +94,18 @@ pub const PROBES: &[Probe] = &[
         id: "scheduler",
         summary: "on CPU, waiting for a CPU, blocked",
         attachments: attachments! {
-            "on_wakeup" "sched" "sched_wakeup";
-            "on_switch" "sched" "sched_switch";
+            "on_wakeup" "raw" "sched_wakeup";
+            "on_switch" "raw" "sched_switch";
         },
-        fields: fields! {
-            "sched" "sched_switch" "prev_pid" [4] => fields.switch_prev_pid;
-            "sched" "sched_switch" "prev_state" [8] => fields.switch_prev_state;
-            "sched" "sched_switch" "next_pid" [4] => fields.switch_next_pid;
-            "sched" "sched_wakeup" "pid" [4] => fields.wakeup_pid;
+        members: members! {
+            "task_struct" "__state" | "state" => offsets.task_state;
         },
-        members: &[],
         switch: None,
     },
     Probe {
         id: "blocked_syscall",
         summary: "which other system call a thread blocks in (locks, sleeps)",
         attachments: &[],
-        fields: &[],
         members: members! {
             "task_struct" "stack" => offsets.task_stack;
         },
@@ -132,7 +115,6 @@ pub const PROBES: &[Probe] = &[
         id: "peers",
         summary: "who is behind a descriptor",
         attachments: &[],
-        fields: &[],
         members: members! {
             "task_struct" "files" => offsets.task_files;
             "files_struct" "fdt" => offsets.files_fdt;
@@ -163,13 +145,7 @@ pub const PROBES: &[Probe] = &[
         id: "established",
         summary: "time from connect to an established TCP connection",
         attachments: attachments! {
-            "on_tcp_state" "sock" "inet_sock_set_state";
-        },
-        fields: fields! {
-            "sock" "inet_sock_set_state" "skaddr" [8] => fields.state_skaddr;
-            "sock" "inet_sock_set_state" "oldstate" [4] => fields.state_old;
-            "sock" "inet_sock_set_state" "newstate" [4] => fields.state_new;
-            "sock" "inet_sock_set_state" "sport" [2] => fields.state_sport;
+            "on_tcp_state" "raw" "inet_sock_set_state";
         },
         members: &[],
         switch: None,
@@ -180,7 +156,6 @@ pub const PROBES: &[Probe] = &[
         attachments: attachments! {
             "on_epoll_ctl" "syscalls" "sys_enter_epoll_ctl";
         },
-        fields: &[],
         members: &[],
         switch: None,
     },
@@ -189,11 +164,10 @@ pub const PROBES: &[Probe] = &[
         summary: "accept to close: the ledger of a worker's request",
         attachments: attachments! {
             "on_close" "syscalls" "sys_enter_close";
-            "on_close_range" "syscalls" "sys_enter_close_range" optional;
-            "on_dup_over" "syscalls" "sys_enter_dup2" optional;
-            "on_dup_over" "syscalls" "sys_enter_dup3" optional;
+            "on_close_other" "syscalls" "sys_enter_close_range" optional;
+            "on_close_other" "syscalls" "sys_enter_dup2" optional;
+            "on_close_other" "syscalls" "sys_enter_dup3" optional;
         },
-        fields: &[],
         members: &[],
         switch: Some(|c, on| c.ledger = on),
     },
@@ -201,7 +175,6 @@ pub const PROBES: &[Probe] = &[
         id: "fastcgi",
         summary: "script and URI of a FastCGI request",
         attachments: &[],
-        fields: &[],
         members: &[],
         switch: Some(|c, on| c.fastcgi = on),
     },
@@ -209,7 +182,6 @@ pub const PROBES: &[Probe] = &[
         id: "calls",
         summary: "connect, poll, select, epoll, reads and writes by process and peer",
         attachments: &[],
-        fields: &[],
         members: &[],
         switch: None,
     },

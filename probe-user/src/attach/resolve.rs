@@ -70,7 +70,7 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
     config.log = options.log.into();
     // The kernel packs struct epoll_event on x86-64 only (include/uapi/linux/eventpoll.h).
     config.epoll_data = if cfg!(target_arch = "x86_64") { 4 } else { 8 };
-    config.epoll_size = if cfg!(target_arch = "x86_64") { 12 } else { 16 };
+    config.close_range_nr = libc::SYS_close_range as u32;
     match options.mode {
         Mode::Ledger { follow_all } => config.follow_all = follow_all.into(),
         Mode::Count { follow_all, .. } => config.count_filter = (!follow_all).into(),
@@ -80,11 +80,8 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
     let wanted: Vec<&str> = probes.iter().flat_map(|p| p.members).map(|m| m.structure).collect();
     let btf = Btf::read(Path::new(btf::VMLINUX), &wanted)
         .map_err(|e| Error::Kernel(format!("kernel type information: {e}")))?;
-    let mut formats = HashMap::new();
     for probe in probes {
-        let result = members(probe, &btf, &mut resolved.config)
-            .and_then(|()| fields(probe, tracefs, &mut formats, &mut resolved.config));
-        if let Err(reason) = result {
+        if let Err(reason) = members(probe, &btf, &mut resolved.config) {
             resolved.off(probe.id, reason);
         }
     }
@@ -94,9 +91,6 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
                 resolved.off(id, reason.clone());
             }
         }
-        let f = &resolved.config.fields;
-        let usual = (f.switch_prev_pid, f.switch_prev_state, f.switch_next_pid) == (24, 32, 56);
-        resolved.config.switch_usual = usual.into();
     }
     if !options.fastcgi {
         resolved.off("fastcgi", "switched off (--no-fastcgi)".to_owned());
@@ -112,39 +106,14 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
 
 fn members(probe: &Probe, btf: &Btf, config: &mut Config) -> Result<(), String> {
     for need in probe.members {
-        let member = btf
-            .member(need.structure, need.member)
-            .ok_or_else(|| format!("this kernel has no {}.{}", need.structure, need.member))?;
+        let member = need
+            .members
+            .iter()
+            .find_map(|name| btf.member(need.structure, name))
+            .ok_or_else(|| {
+                format!("this kernel has no {}.{}", need.structure, need.members.join(" or "))
+            })?;
         (need.set)(config, member.offset);
-    }
-    Ok(())
-}
-
-type Formats = HashMap<(&'static str, &'static str), Result<Format, String>>;
-
-fn fields(
-    probe: &Probe,
-    tracefs: &Path,
-    formats: &mut Formats,
-    config: &mut Config,
-) -> Result<(), String> {
-    for need in probe.fields {
-        let (category, name) = need.tracepoint;
-        let format = formats
-            .entry(need.tracepoint)
-            .or_insert_with(|| Format::read(tracefs, category, name))
-            .as_ref()
-            .map_err(Clone::clone)?;
-        match format.field(need.field) {
-            Some(field) if need.sizes.contains(&field.size) => (need.set)(config, field.offset),
-            Some(field) => {
-                return Err(format!(
-                    "{category}:{name} field {} has {} bytes, not {:?}",
-                    need.field, field.size, need.sizes
-                ));
-            }
-            None => return Err(format!("{category}:{name} has no field {}", need.field)),
-        }
     }
     Ok(())
 }

@@ -105,7 +105,7 @@ pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
         "lifecycle" => &["on_fork", "on_exec", "on_exit"],
         "established" => &["on_tcp_state"],
         "epoll" => &["on_epoll_ctl"],
-        "requests" => &["on_close", "on_close_range", "on_dup_over"],
+        "requests" => &["on_close", "on_close_other"],
         _ => return None,
     };
     Some(programs.iter().filter_map(|p| runs.get(*p)).sum())
