@@ -1,6 +1,6 @@
 //! `stallscope count`: how often each process makes a system call, and with which errors.
 
-use std::{str::FromStr, time::Instant};
+use std::str::FromStr;
 
 use syscalls::Sysno;
 
@@ -42,7 +42,7 @@ pub async fn run(
     let mut signals = Signals::new()?;
     let mut progress = Progress::new();
     let end = live
-        .watch(Instant::now() + args.duration, &mut signals, None, |live| {
+        .watch(live.began + args.duration, &mut signals, None, |live| {
             progress.show(&format!(
                 "counting: {} of {} s (Ctrl-C: result now)",
                 live.watched().as_secs(),

@@ -1,7 +1,5 @@
 //! `stallscope diagnose`: watch for a while, then judge and report.
 
-use std::time::Instant;
-
 use super::{
     CLEAR, FOUND, Setup,
     live::{Live, ended_unseen},
@@ -35,7 +33,7 @@ pub async fn run(args: &Diagnose, target: Target, setup: Setup) -> Result<u8, Er
     let mut progress = Progress::new();
     let end = live
         .watch(
-            Instant::now() + args.duration,
+            live.began + args.duration,
             &mut signals,
             Some(&mut |reading| window.push(reading)),
             |live| progress.show(&line(live, args)),

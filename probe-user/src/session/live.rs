@@ -37,6 +37,8 @@ pub struct Live {
     target: Target,
     /// From the start of the process until everything was attached and followed.
     first_data: Duration,
+    /// When watching began, by three clocks.
+    pub began: Instant,
     start_unix_ns: u64,
     start_ns: u64,
     empty_scans: u32,
@@ -58,6 +60,7 @@ impl Live {
     /// What attaching or following says.
     pub fn start(options: &Options, target: Target, started: Instant) -> Result<Self, Error> {
         let mut collector = Collector::new(attach::attach(options)?)?;
+        let began = Instant::now();
         let (start_unix_ns, start_ns) = (own::unix_ns(), own::monotonic_ns());
         let known = target.pids()?;
         if !target.is_all() && collector.follow(&known)? == 0 {
@@ -67,6 +70,7 @@ impl Live {
         Ok(Self {
             collector,
             target,
+            began,
             first_data: started.elapsed(),
             start_unix_ns,
             start_ns,
@@ -94,7 +98,7 @@ impl Live {
 
     /// How long it has been watched.
     pub fn watched(&self) -> Duration {
-        Duration::from_nanos(own::monotonic_ns().saturating_sub(self.start_ns))
+        self.began.elapsed()
     }
 
     /// Watches until `until`, a signal, or the target's end. `fold` is given what came since, a few times

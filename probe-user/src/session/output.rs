@@ -133,7 +133,12 @@ impl log::Log for Log {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str().to_ascii_lowercase();
             let text = plain(&record.args().to_string());
-            let _ = writeln!(io::stderr(), "\rstallscope: kernel side: {level}: {text}");
+            // Our own crate loads and attaches; every other record came from the kernel side's ring.
+            let side = match record.target().split("::").next() {
+                Some("stallscope" | "aya" | "aya_obj") => "loader",
+                _ => "kernel side",
+            };
+            let _ = writeln!(io::stderr(), "\rstallscope: {side}: {level}: {text}");
         }
     }
 

@@ -37,7 +37,7 @@ pub async fn run(args: &Workers, target: Target, setup: Setup) -> Result<u8, Err
     let mut live = Live::start(&options, target, setup.started)?;
     let mut signals = Signals::new()?;
     let mut screen = Screen::new(args.json);
-    let deadline = args.duration.map(|length| Instant::now() + length);
+    let deadline = args.duration.map(|length| live.began + length);
     let mut next = Instant::now();
     let mut base = live.collector.threads()?;
     let mut spent = live.cost();
@@ -77,6 +77,7 @@ pub async fn run(args: &Workers, target: Target, setup: Setup) -> Result<u8, Err
             break end;
         }
     };
+    live.detach();
     drop(screen);
     if let Some(note) = end.note().filter(|_| end == End::Target) {
         output::complain(note);
