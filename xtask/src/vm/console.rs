@@ -1,5 +1,6 @@
 //! What the guest says on its serial console, and what that means. The other side is `xtask/vm-init`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Starts every line that is for us and not a program's output.
@@ -140,7 +141,15 @@ pub fn totals(lines: &[String]) -> Option<Totals> {
 #[must_use]
 pub fn failures(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
     const SHOWN: usize = 40;
-    let names = lines.iter().filter_map(|l| l.strip_prefix("failed: "));
+    // A run that is cut short has no list at its end; a test that prints breaks its own line.
+    let at_once = lines
+        .iter()
+        .filter_map(|l| Some(l.strip_prefix("test ")?.split_once(" ... FAILED")?.0));
+    let listed = lines.iter().filter_map(|l| l.strip_prefix("failed: "));
+    let mut names: Vec<&str> = at_once.collect();
+    names.extend(listed);
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(*name));
     let printed = |name: &str| {
         let head = format!("test {name} ... ");
         let after = lines
@@ -153,7 +162,10 @@ pub fn failures(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
             .take(SHOWN)
             .collect()
     };
-    names.map(|name| (name, printed(name))).collect()
+    names
+        .into_iter()
+        .map(|name| (name, printed(name)))
+        .collect()
 }
 
 /// The names and reasons in `test NAME ... skipped: REASON`.

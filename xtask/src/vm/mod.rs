@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long)]
     keep_log: bool,
     /// Seconds after which a guest is ended
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     timeout: u64,
 }
 
@@ -126,12 +126,20 @@ fn boot(
     if options.exec.is_some() {
         println!("== {} ({})", kernel.name, image.release);
     }
+    let show = |line: &str| {
+        if options.exec.is_some() {
+            println!("{line}");
+        } else if line.starts_with("test ") {
+            // Progress only: the verdict names what failed.
+            eprintln!("{}: {line}", kernel.name);
+        }
+    };
     let guest = Guest {
         vmlinuz: &image.vmlinuz,
         initramfs: &initramfs,
         log: &log,
         limit,
-        echo: options.exec.is_some(),
+        show: &show,
     };
     let outcome = qemu.run(&guest)?;
     fs::remove_file(&initramfs)?;

@@ -77,10 +77,12 @@ fn faults(outcome: &Outcome, limit: Duration) -> Vec<String> {
     let report = &outcome.report;
     let mut faults = Vec::new();
     if outcome.timed_out {
-        faults.push(format!(
-            "ended after {} s: the guest did not finish (--timeout)",
-            limit.as_secs()
-        ));
+        let why = if outcome.total < limit {
+            "it said nothing for a long time".to_owned()
+        } else {
+            format!("it did not finish in {} s (--timeout)", limit.as_secs())
+        };
+        faults.push(format!("the guest was ended: {why}"));
     }
     faults.extend(report.fault.iter().map(|f| format!("in the guest: {f}")));
     for job in &report.jobs {
