@@ -169,6 +169,11 @@ impl Aggregator {
     }
 
     fn request(&mut self, request: &Request) {
+        // A connection is kept: the record comes with the next request, but this one was answered, and
+        // counted, in the window before.
+        if request.end_ns <= self.about.start_ns {
+            return;
+        }
         let thread = Thread {
             tid: request.tid,
             start_ticks: request.start_ticks,

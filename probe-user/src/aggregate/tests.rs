@@ -395,3 +395,30 @@ fn exchanges_are_found_under_the_group_and_peer() {
         ["exchange", "exchange"]
     );
 }
+
+#[test]
+fn an_answered_request_on_a_kept_connection_is_finished_and_counts_once() {
+    let mut t = hanging(1, S);
+    t.flags |= flag::ANSWERED;
+    (t.answered_ns, t.life_answered) = (START + 4 * S, t.life);
+    t.life_answered[part::NETWORK] += 3 * S;
+    let first = Reading {
+        tasks: vec![t],
+        ..reading(10 * S)
+    };
+    let w = window([first.clone()]);
+    let g = &w.groups[0];
+    assert_eq!((g.requests, g.incomplete, g.wall_ns), (1, 0, 3 * S));
+    assert_eq!(g.parts[part::NETWORK], 3 * S);
+    // Its record comes in the next window, when the next request begins.
+    let mut record = t.request;
+    (record.tgid, record.tid, record.start_ticks) = (1, 1, 1);
+    (record.end_ns, record.parts[part::NETWORK]) = (START + 4 * S, 3 * S);
+    let mut next = Aggregator::since(about(), &first);
+    next.push(Reading {
+        requests: vec![record],
+        ..reading(20 * S)
+    });
+    let next = next.finish(probes(), Cost::default());
+    assert_eq!(next.groups.iter().map(|g| g.all_requests()).sum::<u64>(), 0);
+}

@@ -101,11 +101,18 @@ impl Aggregator {
         let process = self.processes.of(&owner_of(task));
         let now = moment(task, at_ns);
         let open = self.open_request(task, &now, at_ns);
+        let answered = task.flags & flag::ANSWERED != 0;
         if let Some(request) = &open {
-            let window_ns = self.end_ns.saturating_sub(self.about.start_ns);
-            let assumed = now.assumed.map(|(peer, ns)| (peer, ns.min(window_ns)));
-            self.incomplete(process, request, assumed);
+            if answered {
+                // The client has its answer, and keeps the connection: it ended, though nothing says so yet.
+                self.request(request);
+            } else {
+                let window_ns = self.end_ns.saturating_sub(self.about.start_ns);
+                let assumed = now.assumed.map(|(peer, ns)| (peer, ns.min(window_ns)));
+                self.incomplete(process, request, assumed);
+            }
         }
+        let open = open.filter(|_| !answered);
         let Some(row) = rows.get_mut(&process) else {
             return;
         };
@@ -152,7 +159,6 @@ impl Aggregator {
             comm: task.comm,
             ..task.request
         };
-        request.flags |= request_flag::UNFINISHED;
         if task.flags & flag::STARTED_BUSY != 0 && request.start_ns <= self.about.start_ns {
             request.flags |= request_flag::PARTIAL;
         }
@@ -163,11 +169,14 @@ impl Aggregator {
         let (end_ns, life) = if task.flags & flag::ANSWERED != 0 {
             (task.answered_ns, &task.life_answered)
         } else {
+            request.flags |= request_flag::UNFINISHED;
             (at_ns, &now.life)
         };
         request.end_ns = end_ns;
         request.parts = difference(life, &task.life_at_start);
-        if request.flags & request_flag::FORKED != 0 {
+        if request.flags & (request_flag::FORKED | request_flag::UNFINISHED)
+            == request_flag::FORKED | request_flag::UNFINISHED
+        {
             let process = self.processes.of(&owner);
             group_of(&mut self.groups, &self.processes, process).forked();
             return None;
