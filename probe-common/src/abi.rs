@@ -10,7 +10,7 @@ macro_rules! shared {
     )*) => {$(
         $(#[$meta])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub struct $name { $( $(#[$fmeta])* pub $field: $ty, )* }
 
         const _: () = assert!(

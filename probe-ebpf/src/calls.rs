@@ -231,7 +231,13 @@ fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, peer: &mut Peer, no
     let mine = is_request_fd(task, peer.fd) && peer.id >= special::FIRST_HASH;
     peer.part = part_of(kind, peer, mine) as u32;
     peer.slot = NO_SLOT;
-    let call = Call { op, peer: peer.id, duration: now - task.op_start_ns, blocked, ret };
+    let call = Call {
+        op,
+        peer: peer.id,
+        duration: now - task.op_start_ns,
+        blocked,
+        ret,
+    };
     charge::call(task, &call);
 
     let part = mem::reload(&peer.part) as usize;
@@ -240,7 +246,11 @@ fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, peer: &mut Peer, no
     }
     if blocked != 0 {
         task::add(task, part, blocked);
-        task.last_peer = if part == part::CLIENT { special::CLIENT } else { peer.id };
+        task.last_peer = if part == part::CLIENT {
+            special::CLIENT
+        } else {
+            peer.id
+        };
         let (start, slot) = (task.op_block_start_ns, mem::reload(&peer.slot) as u8);
         task::span(task, start, blocked, slot, part, op);
         task.op_blocked_ns = 0;
@@ -285,14 +295,7 @@ fn part_of(kind: u8, peer: &Peer, mine: bool) -> usize {
 
 /// Adds a call to the open request.
 #[inline(always)]
-fn in_request(
-    task: &mut Task,
-    kind: u8,
-    call: &Call,
-    peer: &mut Peer,
-    part: usize,
-    now: u64,
-) {
+fn in_request(task: &mut Task, kind: u8, call: &Call, peer: &mut Peer, part: usize, now: u64) {
     match kind {
         kind::POLL | kind::SELECT | kind::EPOLL => task.request.polls += 1,
         kind::CONNECT => task.request.connects += 1,
@@ -363,7 +366,11 @@ fn polled(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
         return NO_FD;
     }
     if ret <= 0 {
-        return if n == 1 { mem::user::<u32>(array).unwrap_or(NO_FD) } else { shared_peer(array, n, peer) };
+        return if n == 1 {
+            mem::user::<u32>(array).unwrap_or(NO_FD)
+        } else {
+            shared_peer(array, n, peer)
+        };
     }
     let mut i = 0;
     while i < MAX_POLLED {
@@ -585,7 +592,10 @@ pub fn on_close(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn on_close_other(ctx: TracePointContext) -> u32 {
     if let Some(task) = task::current() {
-        let (first, second) = (mem::field::<u64>(&ctx, 16) as u32, mem::field::<u64>(&ctx, 24) as u32);
+        let (first, second) = (
+            mem::field::<u64>(&ctx, 16) as u32,
+            mem::field::<u64>(&ctx, 24) as u32,
+        );
         if mem::field::<u32>(&ctx, 8) != config!(close_range_nr) {
             if first != second {
                 closed(task, second, second);

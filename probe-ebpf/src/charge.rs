@@ -19,7 +19,13 @@ use crate::{
 /// registered with a new row: a peer is only ever met together with its first row.
 #[inline(always)]
 fn row(tid: u32, tgid: u32, start_ticks: u32, op: u32, peer: u64) -> Option<*mut Stat> {
-    let mut key = StatKey { tid, start_ticks, tgid, op, peer };
+    let mut key = StatKey {
+        tid,
+        start_ticks,
+        tgid,
+        op,
+        peer,
+    };
     if let Some(stat) = STATS.get_ptr_mut(&key) {
         return Some(stat);
     }
@@ -42,7 +48,9 @@ fn register(peer: &mut u64) -> bool {
     if *peer < special::FIRST_HASH || PEER_NAMES.get_ptr(&*peer).is_some() {
         return true;
     }
-    let Some(key) = SCRATCH.get(0) else { return true };
+    let Some(key) = SCRATCH.get(0) else {
+        return true;
+    };
     // A wait whose peer was looked up earlier (a datagram's address) finds another address here.
     if probe_common::peer::id(key) != *peer {
         return true;
@@ -68,7 +76,9 @@ pub struct Call {
 /// Adds a call of the current thread: its row has one writer, so nothing is atomic.
 #[inline(always)]
 pub fn call(task: &Task, call: &Call) {
-    let Some(stat) = row(task.tid, task.tgid, task.start_ticks, call.op, call.peer) else { return };
+    let Some(stat) = row(task.tid, task.tgid, task.start_ticks, call.op, call.peer) else {
+        return;
+    };
     // SAFETY: a live map value; only this thread writes it.
     let stat = unsafe { &mut *stat };
     stat.count += 1;
@@ -112,7 +122,9 @@ fn error(stat: &mut Stat, errno: u32) {
 /// Adds a connection that was established, from interrupt context: two may finish at once on two CPUs.
 #[inline(always)]
 pub fn established(tid: u32, tgid: u32, start_ticks: u32, peer: u64, duration: u64) {
-    let Some(stat) = row(tid, tgid, start_ticks, derived::ESTABLISHED, peer) else { return };
+    let Some(stat) = row(tid, tgid, start_ticks, derived::ESTABLISHED, peer) else {
+        return;
+    };
     // SAFETY: a live map value; shared, so every change is atomic but the maximum's (which may miss one
     // of two simultaneous values, never invent one).
     unsafe {
@@ -163,7 +175,9 @@ pub fn end_exchange(tid: u32, tgid: u32, start_ticks: u32, slot: &mut PeerUse) {
         return;
     }
     let duration = last - start;
-    let Some(stat) = row(tid, tgid, start_ticks, derived::EXCHANGE, slot.peer) else { return };
+    let Some(stat) = row(tid, tgid, start_ticks, derived::EXCHANGE, slot.peer) else {
+        return;
+    };
     // SAFETY: a live map value; only this thread writes it.
     let stat = unsafe { &mut *stat };
     stat.count += 1;

@@ -15,7 +15,11 @@ use crate::{
 /// Is the current thread counted?
 #[inline(always)]
 fn counted(tid: u32, tgid: u32) -> bool {
-    if config!(count_filter) != 0 { task::followed(tid).is_some() } else { tgid != config!(own_tgid) }
+    if config!(count_filter) != 0 {
+        task::followed(tid).is_some()
+    } else {
+        tgid != config!(own_tgid)
+    }
 }
 
 /// Return of a counted call.
@@ -26,7 +30,11 @@ pub fn on_count(ctx: TracePointContext) -> u32 {
         return 0;
     }
     let ret = mem::field::<i64>(&ctx, 16);
-    let errno = if (-4095..0).contains(&ret) { -ret as u32 } else { 0 };
+    let errno = if (-4095..0).contains(&ret) {
+        -ret as u32
+    } else {
+        0
+    };
     add(mem::field::<u32>(&ctx, 8), errno);
     0
 }
@@ -43,7 +51,11 @@ pub fn on_count_entry(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn add(nr: u32, errno: u32) {
-    let mut key = CountKey { comm: [0; COMM_LEN], nr, errno };
+    let mut key = CountKey {
+        comm: [0; COMM_LEN],
+        nr,
+        errno,
+    };
     mem::current_comm(&mut key.comm);
     if let Some(count) = COUNTS.get_ptr_mut(&key) {
         // SAFETY: a live per-CPU value; programs on one CPU do not interrupt each other here.
@@ -83,14 +95,22 @@ fn try_wait_return(ctx: &TracePointContext) -> Option<()> {
         return None;
     }
     let ret = mem::field::<i64>(ctx, 16);
-    let errno = if (-4095..0).contains(&ret) { -ret as u32 } else { 0 };
+    let errno = if (-4095..0).contains(&ret) {
+        -ret as u32
+    } else {
+        0
+    };
     let nr = mem::field::<u32>(ctx, 8);
     add(nr, errno);
     // SAFETY: copied out at once.
     let start = unsafe { WAIT_STARTS.get(tid) }.copied()?;
     let _ = WAIT_STARTS.remove(tid);
     let duration = mem::now_ns() - start;
-    let mut key = CountKey { comm: [0; COMM_LEN], nr, errno: 0 };
+    let mut key = CountKey {
+        comm: [0; COMM_LEN],
+        nr,
+        errno: 0,
+    };
     mem::current_comm(&mut key.comm);
     let sum = match WAITS.get_ptr_mut(&key) {
         Some(sum) => sum,

@@ -32,7 +32,11 @@ fn try_epoll_ctl(ctx: &TracePointContext) -> Option<()> {
     }
     let event = mem::field::<u64>(ctx, 40);
     let data = mem::user::<u64>(event + config!(epoll_data) as u64)?;
-    let key = EpollKey { data, tgid: task.tgid, epfd };
+    let key = EpollKey {
+        data,
+        tgid: task.tgid,
+        epfd,
+    };
     if EPOLL.insert(key, fd, 0).is_err() {
         lost(loss::slot::EPOLL_FULL);
     }

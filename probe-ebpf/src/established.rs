@@ -69,6 +69,12 @@ fn try_tcp_state(ctx: &RawTracePointContext) -> Option<()> {
     let now = mem::now_ns();
     let peer = found(0)?;
     peer::try_of_sock(sock, peer)?;
-    charge::established(entry.tid, entry.tgid, entry.start_ticks, peer.id, now - entry.start_ns);
+    charge::established(
+        entry.tid,
+        entry.tgid,
+        entry.start_ticks,
+        peer.id,
+        now - entry.start_ns,
+    );
     Some(())
 }

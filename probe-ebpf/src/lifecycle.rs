@@ -93,7 +93,12 @@ pub fn send(record: *const core::ffi::c_void, len: u64) {
     const BPF_RB_NO_WAKEUP: u64 = 1;
     // SAFETY: `record` is valid for `len` bytes; the verifier checks it again.
     let failed = unsafe {
-        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast_mut(), len, BPF_RB_NO_WAKEUP)
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            record.cast_mut(),
+            len,
+            BPF_RB_NO_WAKEUP,
+        )
     };
     if failed != 0 {
         lost(loss::slot::RING_FULL);

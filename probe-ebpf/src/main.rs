@@ -13,10 +13,16 @@
 #![no_main]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(unstable_features, reason = "atomic addition is one BPF instruction, written in assembly"),
+    expect(
+        unstable_features,
+        reason = "atomic addition is one BPF instruction, written in assembly"
+    ),
     feature(asm_experimental_arch)
 )]
-#![expect(missing_docs, reason = "the maps and programs are found by name, not by Rust callers")]
+#![expect(
+    missing_docs,
+    reason = "the maps and programs are found by name, not by Rust callers"
+)]
 
 mod calls;
 mod charge;

@@ -9,8 +9,7 @@ use aya_ebpf::{
 use probe_common::{
     config::Config,
     count::{CountKey, WaitSum},
-    fastcgi,
-    loss,
+    fastcgi, loss,
     peer::PeerKey,
     stat::{Stat, StatKey},
     task::Task,

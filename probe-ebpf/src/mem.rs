@@ -34,7 +34,13 @@ pub fn user<T>(address: u64) -> Option<T> {
 #[inline(always)]
 pub fn field<T: Copy>(ctx: &TracePointContext, offset: usize) -> T {
     // SAFETY: the verifier and the attach-time check of the kernel bound the access to the record.
-    unsafe { ctx.as_ptr().cast::<u8>().add(offset).cast::<T>().read_volatile() }
+    unsafe {
+        ctx.as_ptr()
+            .cast::<u8>()
+            .add(offset)
+            .cast::<T>()
+            .read_volatile()
+    }
 }
 
 /// Thread id (low half) and process id (high half) of the current task.

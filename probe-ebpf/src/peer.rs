@@ -189,14 +189,21 @@ fn inet(sock: u64, family: u16, into: &mut Peer, key: &mut PeerKey) -> Option<bo
     key.protocol = protocol;
     into.protocol = protocol;
     if family == AF_INET {
-        let offset = if listens { config!(offsets.skc_rcv_saddr) } else { config!(offsets.skc_daddr) };
+        let offset = if listens {
+            config!(offsets.skc_rcv_saddr)
+        } else {
+            config!(offsets.skc_daddr)
+        };
         key.kind = kind::INET;
         key.len = 4;
         key.addr[0] = mem::kernel::<u32>(sock + offset as u64)? as u64;
         key.addr[1] = 0;
     } else {
-        let offset =
-            if listens { config!(offsets.skc_v6_rcv_saddr) } else { config!(offsets.skc_v6_daddr) };
+        let offset = if listens {
+            config!(offsets.skc_v6_rcv_saddr)
+        } else {
+            config!(offsets.skc_v6_daddr)
+        };
         let address = mem::kernel::<[u64; 2]>(sock + offset as u64)?;
         set_v6(key, address);
     }
@@ -340,7 +347,11 @@ fn try_of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) -> Opt
             let from = (address + 2) as *const _;
             let n = if mem::user::<u8>(address + 2)? == 0 {
                 // An abstract name: as many bytes as were passed.
-                let n = if len - 2 > PATH_MAX { PATH_MAX } else { len - 2 };
+                let n = if len - 2 > PATH_MAX {
+                    PATH_MAX
+                } else {
+                    len - 2
+                };
                 // SAFETY: `n` is at most PATH_MAX, below the field's size; the helper checks the source.
                 if unsafe { bpf_probe_read_user(to, n, from) } != 0 {
                     return None;
@@ -373,7 +384,9 @@ fn try_of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) -> Opt
 #[inline(always)]
 pub fn sent_to(fd: u32, peer: u64) {
     let Some(file) = file_of(fd) else { return };
-    let Some(inode) = mem::kernel::<u64>(file + config!(offsets.file_inode) as u64) else { return };
+    let Some(inode) = mem::kernel::<u64>(file + config!(offsets.file_inode) as u64) else {
+        return;
+    };
     if let Some(ino) = mem::kernel::<u64>(inode + config!(offsets.inode_ino) as u64) {
         // An LRU table makes room for itself.
         let _ = UDP_SENT_TO.insert(ino, peer, 0);

@@ -66,7 +66,11 @@ pub fn finish(task: &mut Task, now: u64) {
     let end = if answered { task.answered_ns } else { now };
     let mut i = 0;
     while i < part::COUNT {
-        let total = if answered { task.life_answered[i] } else { task.life[i] };
+        let total = if answered {
+            task.life_answered[i]
+        } else {
+            task.life[i]
+        };
         task.request.parts[i] = total - task.life_at_start[i];
         i += 1;
     }
@@ -130,7 +134,9 @@ fn starts_request(buffer: u64, n: u32) -> bool {
     if n < 8 {
         return false;
     }
-    let Some(head) = mem::user::<[u8; 8]>(buffer) else { return false };
+    let Some(head) = mem::user::<[u8; 8]>(buffer) else {
+        return false;
+    };
     fastcgi::starts_http_request(&head)
 }
 
@@ -158,7 +164,9 @@ impl fastcgi::Source for Received {
     unsafe fn read<const MASK: u32>(&self, offset: u32, into: *mut u8, len: u32) -> bool {
         let len = mem::opaque(len as usize) as u32 & MASK;
         // SAFETY: the caller's promise for `into`; the helper checks the source.
-        unsafe { bpf_probe_read_user(into.cast(), len, (self.buffer + offset as u64) as *const _) == 0 }
+        unsafe {
+            bpf_probe_read_user(into.cast(), len, (self.buffer + offset as u64) as *const _) == 0
+        }
     }
 }
 
@@ -170,11 +178,18 @@ fn names(task: &mut Task, buffer: u64, n: u32) {
         task.fastcgi.flags |= fastcgi::flag::LOST;
         return;
     }
-    let Some(scratch) = FASTCGI.get_ptr_mut(0) else { return };
+    let Some(scratch) = FASTCGI.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: the row belongs to this CPU, and tracepoint programs do not migrate.
     let scratch = unsafe { &mut *scratch };
-    let saw =
-        fastcgi::feed(&mut task.fastcgi, &mut task.request, scratch, n, &Received { buffer });
+    let saw = fastcgi::feed(
+        &mut task.fastcgi,
+        &mut task.request,
+        scratch,
+        n,
+        &Received { buffer },
+    );
     if saw & fastcgi::saw::BEGIN != 0 {
         task.request.flags |= request_flag::FASTCGI;
     }

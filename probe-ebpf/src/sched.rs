@@ -108,7 +108,9 @@ fn blocked_nr() -> i32 {
         return -1;
     }
     // Found by the self-test; 0 when it was not.
-    let Some(offset) = SELFTEST.get(selftest::slot::STACK_OFFSET) else { return -1 };
+    let Some(offset) = SELFTEST.get(selftest::slot::STACK_OFFSET) else {
+        return -1;
+    };
     if *offset == 0 {
         return -1;
     }

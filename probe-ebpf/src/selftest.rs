@@ -9,8 +9,7 @@ use probe_common::config::ABSENT;
 
 use crate::{
     maps::{SELFTEST, config, found},
-    mem,
-    peer,
+    mem, peer,
 };
 
 /// Slots of `SELFTEST`.

@@ -122,7 +122,11 @@ pub fn off_cpu(task: &mut Task, blocked: bool, uninterruptible: bool, now: u64) 
         task.life[part::ON_CPU] += now - task.since_ns;
     }
     task.since_ns = now;
-    task.state = if blocked { state::BLOCKED } else { state::RUNNABLE };
+    task.state = if blocked {
+        state::BLOCKED
+    } else {
+        state::RUNNABLE
+    };
     task.uninterruptible = uninterruptible as u32;
 }
 
@@ -142,7 +146,11 @@ pub fn unblocked(task: &mut Task, now: u64) {
         task.op_blocked_ns += ns;
         return;
     }
-    let part = if task.uninterruptible != 0 { part::DISK } else { class_of(task.blocked_nr) };
+    let part = if task.uninterruptible != 0 {
+        part::DISK
+    } else {
+        class_of(task.blocked_nr)
+    };
     add(task, part, ns);
     span(task, since, ns, 255, part, 0);
 }

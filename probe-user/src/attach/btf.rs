@@ -87,7 +87,12 @@ impl Btf {
                     _ => 0,
                 };
         }
-        Ok(Self { data, types, strings, structs })
+        Ok(Self {
+            data,
+            types,
+            strings,
+            structs,
+        })
     }
 
     /// A member of a structure, also inside its anonymous structures and unions.
@@ -118,8 +123,15 @@ impl Btf {
             }
             let bits = base_bits + bits;
             if name == wanted {
-                let size = if width == 0 { self.size(kind, 0) } else { width.div_ceil(8) };
-                return Some(Member { offset: bits / 8, size });
+                let size = if width == 0 {
+                    self.size(kind, 0)
+                } else {
+                    width.div_ceil(8)
+                };
+                return Some(Member {
+                    offset: bits / 8,
+                    size,
+                });
             }
             if name.is_empty()
                 && let Some(found) = self.find(kind, wanted, bits, depth + 1)
@@ -154,7 +166,10 @@ impl Btf {
 }
 
 fn u32_at(data: &[u8], at: usize) -> Option<u32> {
-    data.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+    data.get(at..at + 4)?
+        .try_into()
+        .ok()
+        .map(u32::from_ne_bytes)
 }
 
 fn string(data: &[u8], strings: usize, at: u32) -> &[u8] {
@@ -191,8 +206,17 @@ mod tests {
     #[test]
     fn finds_members_also_inside_anonymous_ones() {
         let btf = Btf::parse(blob(), &["outer"]).unwrap();
-        assert_eq!(btf.member("outer", "a"), Some(Member { offset: 0, size: 4 }));
-        assert_eq!(btf.member("outer", "b"), Some(Member { offset: 12, size: 4 }));
+        assert_eq!(
+            btf.member("outer", "a"),
+            Some(Member { offset: 0, size: 4 })
+        );
+        assert_eq!(
+            btf.member("outer", "b"),
+            Some(Member {
+                offset: 12,
+                size: 4
+            })
+        );
         assert_eq!(btf.member("outer", "c"), None);
         assert_eq!(btf.member("other", "a"), None);
     }

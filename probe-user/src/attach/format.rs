@@ -20,7 +20,11 @@ pub struct Format {
 impl Format {
     /// Reads `events/<category>/<name>/format`; the error says why not, in one line.
     pub fn read(tracefs: &Path, category: &str, name: &str) -> Result<Self, String> {
-        let path = tracefs.join("events").join(category).join(name).join("format");
+        let path = tracefs
+            .join("events")
+            .join(category)
+            .join(name)
+            .join("format");
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Self::parse(&text)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -34,9 +38,13 @@ impl Format {
     pub fn parse(text: &str) -> Self {
         let mut fields = HashMap::new();
         for line in text.lines() {
-            let Some(rest) = line.trim().strip_prefix("field:") else { continue };
+            let Some(rest) = line.trim().strip_prefix("field:") else {
+                continue;
+            };
             let mut parts = rest.split(';').map(str::trim);
-            let Some(declaration) = parts.next() else { continue };
+            let Some(declaration) = parts.next() else {
+                continue;
+            };
             let mut offset = None;
             let mut size = None;
             for part in parts {
@@ -62,7 +70,12 @@ impl Format {
     pub fn arguments(&self) -> u32 {
         (0..6)
             .take_while(|n| {
-                self.fields.values().any(|f| *f == Field { offset: 16 + n * 8, size: 8 })
+                self.fields.values().any(|f| {
+                    *f == Field {
+                        offset: 16 + n * 8,
+                        size: 8,
+                    }
+                })
             })
             .count() as u32
     }
@@ -87,15 +100,43 @@ mod tests {
              \tfield:struct pollfd * ufds;\toffset:16;\tsize:8;\tsigned:0;\n\
              \tfield:long prev_state;\toffset:32;\tsize:8;\tsigned:1;\n\nprint fmt: \"x\"\n",
         );
-        assert_eq!(format.field("prev_state"), Some(Field { offset: 32, size: 8 }));
-        assert_eq!(format.field("prev_comm"), Some(Field { offset: 8, size: 16 }));
-        assert_eq!(format.field("child_comm"), Some(Field { offset: 16, size: 4 }));
-        assert_eq!(format.field("ufds"), Some(Field { offset: 16, size: 8 }));
+        assert_eq!(
+            format.field("prev_state"),
+            Some(Field {
+                offset: 32,
+                size: 8
+            })
+        );
+        assert_eq!(
+            format.field("prev_comm"),
+            Some(Field {
+                offset: 8,
+                size: 16
+            })
+        );
+        assert_eq!(
+            format.field("child_comm"),
+            Some(Field {
+                offset: 16,
+                size: 4
+            })
+        );
+        assert_eq!(
+            format.field("ufds"),
+            Some(Field {
+                offset: 16,
+                size: 8
+            })
+        );
         assert_eq!(format.field("absent"), None);
     }
 
     #[test]
     fn nonsense_has_no_fields() {
-        assert!(Format::parse("field:;offset:x;\nfield:a b;size:;\n").field("b").is_none());
+        assert!(
+            Format::parse("field:;offset:x;\nfield:a b;size:;\n")
+                .field("b")
+                .is_none()
+        );
     }
 }

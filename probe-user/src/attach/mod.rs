@@ -12,7 +12,12 @@ mod status;
 mod syscalls;
 pub mod tracefs;
 
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::{ProgramError, RawTracePoint, TracePoint}};
+use std::sync::Mutex;
+
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    programs::{Program, ProgramError, RawTracePoint, TracePoint},
+};
 use probe_common::{
     config::Config,
     op::{OPS, Op, kind},
@@ -112,7 +117,10 @@ pub fn attach(options: &Options) -> Result<Attached, Error> {
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Raising it may be refused (no CAP_SYS_RESOURCE),
 /// which newer kernels do not mind.
 fn raise_memlock() {
-    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    let unlimited = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
     // SAFETY: the argument is a valid rlimit.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &unlimited) };
 }
@@ -154,12 +162,16 @@ fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> 
     {
         log::warn!("kernel-side log is off: {e}");
     }
+    load_all(&mut ebpf, &resolved);
     let mut probes = Vec::new();
     for probe in PROBES {
         let state = match resolved.reason(probe.id) {
             Some(reason) => State::Off(reason.to_owned()),
             None => {
-                let result = probe.attachments.iter().try_for_each(|a| attach_one(&mut ebpf, a));
+                let result = probe
+                    .attachments
+                    .iter()
+                    .try_for_each(|a| attach_one(&mut ebpf, a));
                 let result = match probe.id {
                     "calls" => attach_calls(&mut ebpf),
                     _ => result,
@@ -179,13 +191,63 @@ fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> 
         });
     }
     for essential in ["calls", "lifecycle"] {
-        if let Some(ProbeStatus { state: State::Off(reason), .. }) =
-            probes.iter().find(|p| p.id == essential)
+        if let Some(ProbeStatus {
+            state: State::Off(reason),
+            ..
+        }) = probes.iter().find(|p| p.id == essential)
         {
-            return Err(Error::Kernel(format!("system calls cannot be watched: {reason}")));
+            return Err(Error::Kernel(format!(
+                "system calls cannot be watched: {reason}"
+            )));
         }
     }
-    Ok(Attached { ebpf, options: options.clone(), probes })
+    Ok(Attached {
+        ebpf,
+        options: options.clone(),
+        probes,
+    })
+}
+
+/// Loads the programs of every probe that is not off, on all CPUs at once: the verifier's work is most of
+/// the time to the first data. A program that is refused is tried again, alone, when it is attached,
+/// which names the reason.
+fn load_all(ebpf: &mut Ebpf, resolved: &Resolved) {
+    let mut wanted: Vec<&str> = PROBES
+        .iter()
+        .filter(|p| resolved.reason(p.id).is_none())
+        .flat_map(|p| p.attachments)
+        .map(|a| a.program)
+        .collect();
+    if resolved.reason("calls").is_none() {
+        wanted.extend(
+            OPS[1..]
+                .iter()
+                .flat_map(|op| [return_program(op.kind), entry_program(op)]),
+        );
+    }
+    let programs: Vec<&mut Program> = ebpf
+        .programs_mut()
+        .filter(|(name, _)| wanted.contains(name))
+        .map(|(_, p)| p)
+        .collect();
+    let queue = Mutex::new(programs);
+    let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(4);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(program) = next() {
+                    let _ = match program {
+                        Program::TracePoint(p) => p.load(),
+                        Program::RawTracePoint(p) => p.load(),
+                        _ => Ok(()),
+                    };
+                }
+            });
+        }
+    });
 }
 
 /// In words, what a probe is attached to.
@@ -196,8 +258,7 @@ fn source(probe: &Probe) -> String {
         "blocked_syscall" => "registers on the kernel stack".to_owned(),
         "fastcgi" => "the bytes a worker reads".to_owned(),
         _ => {
-            let mut names: Vec<_> =
-                probe.attachments.iter().map(Attachment::source).collect();
+            let mut names: Vec<_> = probe.attachments.iter().map(Attachment::source).collect();
             if names.len() > 3 {
                 names.truncate(2);
                 names.push("...".to_owned());
@@ -211,7 +272,11 @@ fn source(probe: &Probe) -> String {
 fn attach_calls(ebpf: &mut Ebpf) -> Result<(), String> {
     for (prefix, returns) in [("sys_exit_", true), ("sys_enter_", false)] {
         for op in &OPS[1..] {
-            let program = if returns { return_program(op.kind) } else { entry_program(op) };
+            let program = if returns {
+                return_program(op.kind)
+            } else {
+                entry_program(op)
+            };
             let name = format!("{prefix}{}", op.name);
             // Older kernels lack some (epoll_pwait2), other architectures others (poll).
             attach_to(ebpf, program, "syscalls", &name, true)?;
@@ -254,7 +319,11 @@ fn attach_one(ebpf: &mut Ebpf, a: &Attachment) -> Result<(), String> {
 }
 
 /// Loads a program that is not loaded yet.
-fn load_program(program: &str, loaded: bool, load: impl FnOnce() -> Result<(), ProgramError>) -> Result<(), String> {
+fn load_program(
+    program: &str,
+    loaded: bool,
+    load: impl FnOnce() -> Result<(), ProgramError>,
+) -> Result<(), String> {
     if loaded {
         return Ok(());
     }
@@ -291,7 +360,10 @@ fn attach_to(
         .map_err(|e| format!("{program}: {e}"))?;
     load_program(program, tracepoint.fd().is_ok(), || tracepoint.load())?;
     if let Ok(info) = tracepoint.info() {
-        log::debug!("{program}: {:?} instructions verified", info.verified_instruction_count());
+        log::debug!(
+            "{program}: {:?} instructions verified",
+            info.verified_instruction_count()
+        );
     }
     match tracepoint.attach(category, name) {
         Ok(_) => Ok(()),
@@ -303,7 +375,12 @@ fn attach_to(
 }
 
 fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
-    let Mode::Count { syscalls, wait, follow_all } = &options.mode else {
+    let Mode::Count {
+        syscalls,
+        wait,
+        follow_all,
+    } = &options.mode
+    else {
         return Err(Error::Usage("not a counting mode".to_owned()));
     };
     let mut ebpf = load(&resolved.config, options)?;
@@ -315,16 +392,34 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
     for name in syscalls {
         // These two never return.
         if matches!(name.as_str(), "exit" | "exit_group") {
-            attach_to(&mut ebpf, "on_count_entry", "syscalls", &format!("sys_enter_{name}"), false)
-                .map_err(Error::Kernel)?;
+            attach_to(
+                &mut ebpf,
+                "on_count_entry",
+                "syscalls",
+                &format!("sys_enter_{name}"),
+                false,
+            )
+            .map_err(Error::Kernel)?;
             continue;
         }
         let program = if *wait { "on_wait_return" } else { "on_count" };
-        attach_to(&mut ebpf, program, "syscalls", &format!("sys_exit_{name}"), false)
-            .map_err(Error::Kernel)?;
+        attach_to(
+            &mut ebpf,
+            program,
+            "syscalls",
+            &format!("sys_exit_{name}"),
+            false,
+        )
+        .map_err(Error::Kernel)?;
         if *wait {
-            attach_to(&mut ebpf, "on_wait_entry", "syscalls", &format!("sys_enter_{name}"), false)
-                .map_err(Error::Kernel)?;
+            attach_to(
+                &mut ebpf,
+                "on_wait_entry",
+                "syscalls",
+                &format!("sys_enter_{name}"),
+                false,
+            )
+            .map_err(Error::Kernel)?;
         }
     }
     let probes = vec![ProbeStatus {
@@ -338,7 +433,11 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         state: State::Active,
         seen: None,
     }];
-    Ok(Attached { ebpf, options: options.clone(), probes })
+    Ok(Attached {
+        ebpf,
+        options: options.clone(),
+        probes,
+    })
 }
 
 /// An error with its causes, on one line.

@@ -13,8 +13,10 @@ const CAP_BPF: u32 = 39;
 
 /// Fails, naming the capabilities that are missing.
 pub fn check() -> Result<(), Error> {
-    let status = fs::read_to_string("/proc/self/status")
-        .map_err(|source| Error::Io { what: "/proc/self/status".to_owned(), source })?;
+    let status = fs::read_to_string("/proc/self/status").map_err(|source| Error::Io {
+        what: "/proc/self/status".to_owned(),
+        source,
+    })?;
     match missing(&status) {
         None => Ok(()),
         Some(missing) => Err(Error::Privilege(format!(
@@ -63,6 +65,9 @@ mod tests {
             "capabilities CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH are"
         );
         let all_but_bpf = !(1u64 << CAP_BPF | 1 << CAP_SYS_ADMIN);
-        assert_eq!(missing(&format!("CapEff: {all_but_bpf:x}")).unwrap(), "capability CAP_BPF is");
+        assert_eq!(
+            missing(&format!("CapEff: {all_but_bpf:x}")).unwrap(),
+            "capability CAP_BPF is"
+        );
     }
 }

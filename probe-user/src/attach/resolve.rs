@@ -75,9 +75,16 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
         Mode::Ledger { follow_all } => config.follow_all = follow_all.into(),
         Mode::Count { follow_all, .. } => config.count_filter = (!follow_all).into(),
     }
-    let mut resolved = Resolved { config, off: HashMap::new() };
+    let mut resolved = Resolved {
+        config,
+        off: HashMap::new(),
+    };
 
-    let wanted: Vec<&str> = probes.iter().flat_map(|p| p.members).map(|m| m.structure).collect();
+    let wanted: Vec<&str> = probes
+        .iter()
+        .flat_map(|p| p.members)
+        .map(|m| m.structure)
+        .collect();
     let btf = Btf::read(Path::new(btf::VMLINUX), &wanted)
         .map_err(|e| Error::Kernel(format!("kernel type information: {e}")))?;
     for probe in probes {
@@ -111,7 +118,11 @@ fn members(probe: &Probe, btf: &Btf, config: &mut Config) -> Result<(), String> 
             .iter()
             .find_map(|name| btf.member(need.structure, name))
             .ok_or_else(|| {
-                format!("this kernel has no {}.{}", need.structure, need.members.join(" or "))
+                format!(
+                    "this kernel has no {}.{}",
+                    need.structure,
+                    need.members.join(" or ")
+                )
             })?;
         (need.set)(config, member.offset);
     }
@@ -125,9 +136,16 @@ fn syscall_layout(tracefs: &Path) -> Result<(), String> {
     for op in &OPS[1..] {
         for entry in [true, false] {
             let name = format!("sys_{}_{}", if entry { "enter" } else { "exit" }, op.name);
-            let Ok(format) = Format::read(tracefs, "syscalls", &name) else { continue };
+            let Ok(format) = Format::read(tracefs, "syscalls", &name) else {
+                continue;
+            };
             let shape_ok = format.field("__syscall_nr") == nr
-                && (entry || format.field("ret") == Some(Field { offset: 16, size: 8 }))
+                && (entry
+                    || format.field("ret")
+                        == Some(Field {
+                            offset: 16,
+                            size: 8,
+                        }))
                 && (!entry || format.arguments() == u32::from(op.args));
             if !shape_ok {
                 return Err(format!("the record of {name} is not laid out as expected"));

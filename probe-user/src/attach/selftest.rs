@@ -92,18 +92,24 @@ pub fn run(ebpf: &mut Ebpf, resolved: &mut Resolved) -> Result<Option<String>, E
         match found {
             Some(offset) => {
                 // The scheduler's program reads it there.
-                table(ebpf)?.set(slot::STACK_OFFSET, offset, 0).map_err(map_error)?;
+                table(ebpf)?
+                    .set(slot::STACK_OFFSET, offset, 0)
+                    .map_err(map_error)?;
             }
             None => {
                 resolved.off(
                     "blocked_syscall",
                     "the saved registers were not found on the kernel stack".to_owned(),
                 );
-                table(ebpf)?.set(slot::STACK_OFFSET, 0, 0).map_err(map_error)?;
+                table(ebpf)?
+                    .set(slot::STACK_OFFSET, 0, 0)
+                    .map_err(map_error)?;
             }
         }
     }
-    let offset = table(ebpf)?.get(&slot::STACK_OFFSET, 0).map_err(map_error)?;
+    let offset = table(ebpf)?
+        .get(&slot::STACK_OFFSET, 0)
+        .map_err(map_error)?;
 
     let own = ask(ebpf, -1, offset)?;
     if own[slot::TGID as usize] != u64::from(std::process::id()) {
@@ -120,7 +126,9 @@ pub fn run(ebpf: &mut Ebpf, resolved: &mut Resolved) -> Result<Option<String>, E
     for (fd, want, what) in &samples()? {
         let got = ask(ebpf, fd.as_raw_fd(), offset)?[slot::PEER as usize];
         if got != *want {
-            return Ok(Some(format!("self-test: {what} does not lead to its peer on this kernel")));
+            return Ok(Some(format!(
+                "self-test: {what} does not lead to its peer on this kernel"
+            )));
         }
     }
     Ok(None)
@@ -150,9 +158,16 @@ fn samples() -> Result<Vec<Sample>, Error> {
     out.push((null.into(), special::LOCAL, "a device"));
     let file = File::open("/proc/self/exe").map_err(io("/proc/self/exe"))?;
     out.push((file.into(), special::FILE, "a file"));
-    for (address, kind) in [("127.0.0.1:0", peer::kind::INET), ("[::1]:0", peer::kind::INET6)] {
-        let Ok(one) = UdpSocket::bind(address) else { continue };
-        let Ok(other) = UdpSocket::bind(address) else { continue };
+    for (address, kind) in [
+        ("127.0.0.1:0", peer::kind::INET),
+        ("[::1]:0", peer::kind::INET6),
+    ] {
+        let Ok(one) = UdpSocket::bind(address) else {
+            continue;
+        };
+        let Ok(other) = UdpSocket::bind(address) else {
+            continue;
+        };
         let Ok(to) = other.local_addr() else { continue };
         if one.connect(to).is_err() {
             continue;

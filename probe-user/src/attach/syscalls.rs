@@ -85,7 +85,9 @@ pub fn table() -> [u8; MAX_NR] {
 
 /// The number of the operation that a system call is (see [`probe_common::op`]), 0 when it is none.
 pub fn op_of_nr(nr: u64) -> u32 {
-    (1..OPS.len()).find(|i| number(OPS[*i].name) == Some(nr as i64)).unwrap_or(0) as u32
+    (1..OPS.len())
+        .find(|i| number(OPS[*i].name) == Some(nr as i64))
+        .unwrap_or(0) as u32
 }
 
 #[cfg(test)]
@@ -98,8 +100,14 @@ mod tests {
         let table = table();
         assert_eq!(table[libc::SYS_connect as usize], op::CONNECT as u8);
         assert_eq!(table[libc::SYS_sendfile as usize], op::SENDFILE64 as u8);
-        assert_eq!(table[libc::SYS_futex as usize], WAIT_CLASS | part::LOCK as u8);
-        let ops = table.iter().filter(|v| **v != 0 && **v & WAIT_CLASS == 0).count();
+        assert_eq!(
+            table[libc::SYS_futex as usize],
+            WAIT_CLASS | part::LOCK as u8
+        );
+        let ops = table
+            .iter()
+            .filter(|v| **v != 0 && **v & WAIT_CLASS == 0)
+            .count();
         let known = OPS.iter().filter(|op| number(op.name).is_some()).count();
         assert_eq!(ops, known);
     }

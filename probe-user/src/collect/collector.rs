@@ -18,6 +18,7 @@ use probe_common::{
 use super::{
     Count, KernelCost, Reading,
     cost::CostMeter,
+    exchanges::LastExchanges,
     inflight,
     processes::{self, Processes},
 };
@@ -39,6 +40,7 @@ pub struct Collector {
     pending: Reading,
     peers: StdHashMap<u64, PeerKey>,
     processes: Processes,
+    last_exchanges: LastExchanges,
     meter: CostMeter,
 }
 
@@ -49,7 +51,9 @@ impl Collector {
     /// A map is missing from the object (a build error).
     pub fn new(attached: Attached) -> Result<Self, Error> {
         let probes = attached.probes();
-        let Attached { mut ebpf, options, .. } = attached;
+        let Attached {
+            mut ebpf, options, ..
+        } = attached;
         let filtered = match &options.mode {
             Mode::Ledger { follow_all } | Mode::Count { follow_all, .. } => !follow_all,
         };
@@ -70,6 +74,7 @@ impl Collector {
             pending: Reading::default(),
             peers: StdHashMap::new(),
             processes: Processes::default(),
+            last_exchanges: LastExchanges::default(),
         };
         if collector.ring.is_some() {
             collector.listen_ports()?;
@@ -114,7 +119,9 @@ impl Collector {
     }
 
     fn follow_thread(&mut self, pid: u32, tid: u32, now: u64) -> Result<(), Error> {
-        let Some(stat) = processes::thread_stat(pid, tid) else { return Ok(()) };
+        let Some(stat) = processes::thread_stat(pid, tid) else {
+            return Ok(());
+        };
         if !self.followed.insert((tid, stat.start_ticks)) {
             return Ok(());
         }
@@ -129,7 +136,9 @@ impl Collector {
         }
         let inserted = {
             let mut tasks: HashMap<_, u32, Task> = map(&mut self.ebpf, "TASKS")?;
-            tasks.insert(tid, task, 1 /* BPF_NOEXIST: a fork that we followed may be there already */)
+            tasks.insert(
+                tid, task, 1, /* BPF_NOEXIST: a fork that we followed may be there already */
+            )
         };
         match inserted {
             Ok(()) => {}
@@ -137,13 +146,17 @@ impl Collector {
             Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::E2BIG) => {
                 let mut losses: Array<_, u64> = map(&mut self.ebpf, "LOSSES")?;
                 let n = losses.get(&loss::slot::TASKS_FULL, 0).map_err(map_error)?;
-                losses.set(loss::slot::TASKS_FULL, n + 1, 0).map_err(map_error)?;
+                losses
+                    .set(loss::slot::TASKS_FULL, n + 1, 0)
+                    .map_err(map_error)?;
                 return Ok(());
             }
             Err(e) => return Err(map_error(e)),
         }
         let mut filter: Array<_, u32> = map(&mut self.ebpf, "FILTER")?;
-        filter.set(tid & (FILTER_SLOTS - 1), 1, 0).map_err(map_error)
+        filter
+            .set(tid & (FILTER_SLOTS - 1), 1, 0)
+            .map_err(map_error)
     }
 
     /// Tells the kernel side which TCP ports are listened on, in every network namespace in use.
@@ -161,7 +174,11 @@ impl Collector {
     pub fn drain(&mut self) {
         let Some(ring) = &mut self.ring else { return };
         while let Some(item) = ring.next() {
+            let known = self.pending.requests.len();
             decode(&item, &mut self.pending);
+            self.pending.requests[known..]
+                .iter()
+                .for_each(|r| self.last_exchanges.add(r));
         }
     }
 
@@ -173,6 +190,7 @@ impl Collector {
         let mut reading = self.threads()?;
         let stats: HashMap<_, StatKey, Stat> = map(&mut self.ebpf, "STATS")?;
         reading.stats = stats.iter().filter_map(Result::ok).collect();
+        self.last_exchanges.merge(&mut reading.stats);
         self.name_peers(&mut reading)?;
         self.name_processes(&mut reading);
         Ok(reading)
@@ -200,7 +218,11 @@ impl Collector {
         let mut reading = std::mem::take(&mut self.pending);
         if tasks {
             let tasks: HashMap<_, u32, Task> = map(&mut self.ebpf, "TASKS")?;
-            reading.tasks = tasks.iter().filter_map(Result::ok).map(|(_, task)| task).collect();
+            reading.tasks = tasks
+                .iter()
+                .filter_map(Result::ok)
+                .map(|(_, task)| task)
+                .collect();
         }
         reading.at_ns = monotonic_ns();
         reading.losses = self.losses()?;
@@ -243,7 +265,12 @@ impl Collector {
             .tasks
             .iter()
             .map(|t| (t.tgid, t.tid, t.start_ticks, t.comm))
-            .chain(reading.requests.iter().map(|r| (r.tgid, r.tid, r.start_ticks, r.comm)));
+            .chain(
+                reading
+                    .requests
+                    .iter()
+                    .map(|r| (r.tgid, r.tid, r.start_ticks, r.comm)),
+            );
         for (pid, tid, start_ticks, comm) in seen {
             self.processes.see(pid, tid, start_ticks, &comm);
         }
@@ -259,7 +286,10 @@ impl Collector {
         Ok(rows
             .iter()
             .filter_map(Result::ok)
-            .map(|(key, values)| Count { key, count: values.iter().sum() })
+            .map(|(key, values)| Count {
+                key,
+                count: values.iter().sum(),
+            })
             .collect())
     }
 
@@ -268,8 +298,7 @@ impl Collector {
     /// # Errors
     /// The map cannot be read.
     pub fn waits(&mut self) -> Result<Vec<(CountKey, WaitSum)>, Error> {
-        let rows: PerCpuHashMap<_, CountKey, WaitSum> =
-            map(&mut self.ebpf, "WAITS")?;
+        let rows: PerCpuHashMap<_, CountKey, WaitSum> = map(&mut self.ebpf, "WAITS")?;
         Ok(rows
             .iter()
             .filter_map(Result::ok)
@@ -324,7 +353,11 @@ fn used_peers(request: &Request) -> impl Iterator<Item = u64> + '_ {
 /// Decodes one record of the ring. A record that is too short for its kind is a bug of ours; it is left
 /// out rather than read beyond its end.
 fn decode(bytes: &[u8], into: &mut Reading) {
-    let Some(kind) = bytes.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes) else {
+    let Some(kind) = bytes
+        .get(..4)
+        .and_then(|b| b.try_into().ok())
+        .map(u32::from_ne_bytes)
+    else {
         return;
     };
     match kind {
@@ -339,7 +372,8 @@ fn decode(bytes: &[u8], into: &mut Reading) {
         }
         event::EXIT if bytes.len() >= size_of::<Exit>() => {
             // SAFETY: the length was just checked; every bit pattern is a valid `Exit`.
-            into.exits.push(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast::<Exit>()) });
+            into.exits
+                .push(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast::<Exit>()) });
         }
         _ => {}
     }
@@ -347,7 +381,10 @@ fn decode(bytes: &[u8], into: &mut Reading) {
 
 /// Nanoseconds of CLOCK_MONOTONIC, the kernel side's clock.
 pub fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the argument is a valid timespec; the clock exists on every Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

@@ -43,7 +43,13 @@ pub struct CostMeter {
 impl CostMeter {
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { began: now, switched: now, stats: None, refused: false, sampled: Duration::ZERO }
+        Self {
+            began: now,
+            switched: now,
+            stats: None,
+            refused: false,
+            sampled: Duration::ZERO,
+        }
     }
 
     /// Takes the next step: on, off, or nothing. `None` until something was measured, or when the kernel
@@ -68,7 +74,11 @@ impl CostMeter {
                 Err(_) => self.refused = true,
             }
         }
-        let sampled = self.sampled + self.stats.as_ref().map_or(Duration::ZERO, |_| now - self.switched);
+        let sampled = self.sampled
+            + self
+                .stats
+                .as_ref()
+                .map_or(Duration::ZERO, |_| now - self.switched);
         if sampled.is_zero() {
             return None;
         }
@@ -100,7 +110,15 @@ fn run_info(program: &Program) -> Option<(u64, u64)> {
 /// How often the programs of a probe ran, where they tell it apart.
 pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
     let programs: &[&str] = match probe {
-        "calls" => &["on_connect", "on_accept", "on_poll", "on_select", "on_epoll", "on_recv", "on_send"],
+        "calls" => &[
+            "on_connect",
+            "on_accept",
+            "on_poll",
+            "on_select",
+            "on_epoll",
+            "on_recv",
+            "on_send",
+        ],
         "scheduler" => &["on_switch", "on_wakeup"],
         "lifecycle" => &["on_fork", "on_exec", "on_exit"],
         "established" => &["on_tcp_state"],
@@ -113,7 +131,9 @@ pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
 
 /// Memory of our maps in bytes: what /proc/self/fdinfo accounts (`memlock`).
 pub fn map_bytes() -> u64 {
-    let Ok(dir) = fs::read_dir("/proc/self/fdinfo") else { return 0 };
+    let Ok(dir) = fs::read_dir("/proc/self/fdinfo") else {
+        return 0;
+    };
     dir.filter_map(|entry| {
         let text = fs::read_to_string(entry.ok()?.path()).ok()?;
         if !text.contains("map_type:") {

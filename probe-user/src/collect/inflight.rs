@@ -115,15 +115,22 @@ fn socket_inode(pid: u32, fd: u32) -> Option<u64> {
 }
 
 fn inode_of(link: &OsStr) -> Option<u64> {
-    let text = link.as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    let text = link
+        .as_bytes()
+        .strip_prefix(b"socket:[")?
+        .strip_suffix(b"]")?;
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The peer behind a socket descriptor, as the kernel side would name it.
 fn peer_of(pid: u32, fd: u32) -> (u64, Option<PeerKey>) {
-    let Some(inode) = socket_inode(pid, fd) else { return (special::LOCAL, None) };
+    let Some(inode) = socket_inode(pid, fd) else {
+        return (special::LOCAL, None);
+    };
     for (file, protocol) in [("tcp", 6), ("tcp6", 6), ("udp", 17), ("udp6", 17)] {
-        let Ok(table) = fs::read_to_string(format!("/proc/{pid}/net/{file}")) else { continue };
+        let Ok(table) = fs::read_to_string(format!("/proc/{pid}/net/{file}")) else {
+            continue;
+        };
         for line in table.lines() {
             if let Some(mut key) = remote_of(line, inode) {
                 key.protocol = protocol;
@@ -178,7 +185,10 @@ mod tests {
     #[test]
     fn reads_the_call_and_its_arguments() {
         let text = "7 0x7ffd10 0x1 0xffffffff 0x0 0x0 0x0 0x7ffd00 0x7f00\n";
-        assert_eq!(parse_syscall(text), Some((7, [0x7ffd10, 1, 0xffff_ffff, 0, 0, 0])));
+        assert_eq!(
+            parse_syscall(text),
+            Some((7, [0x7ffd10, 1, 0xffff_ffff, 0, 0, 0]))
+        );
         assert_eq!(parse_syscall("running\n"), None);
         assert_eq!(parse_syscall("-1 0x7ffd 0x0\n"), None);
     }
@@ -192,7 +202,10 @@ mod tests {
         let mapped = "  1: 0000000000000000FFFF00000100007F:C350 0000000000000000FFFF00000100007F:0016 01 \
                       00000000:00000000 00:00000000 00000000 0 0 9 1";
         let key = remote_of(mapped, 9).unwrap();
-        assert_eq!((key.kind, key.address()), (peer::kind::INET, &[127, 0, 0, 1][..]));
+        assert_eq!(
+            (key.kind, key.address()),
+            (peer::kind::INET, &[127, 0, 0, 1][..])
+        );
     }
 
     #[test]

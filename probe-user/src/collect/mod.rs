@@ -2,6 +2,7 @@
 
 mod collector;
 mod cost;
+mod exchanges;
 mod inflight;
 mod processes;
 mod reading;

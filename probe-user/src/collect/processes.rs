@@ -37,7 +37,9 @@ impl Processes {
             self.known.retain(|_, process| !process.ended);
         }
         let stat = thread_stat(pid, pid);
-        let alive = stat.as_ref().is_some_and(|s| s.start_ticks == start_ticks || pid != tid);
+        let alive = stat
+            .as_ref()
+            .is_some_and(|s| s.start_ticks == start_ticks || pid != tid);
         let start = match (&stat, alive) {
             (Some(stat), true) => stat.start_ticks,
             _ => start_ticks,
@@ -57,11 +59,14 @@ impl Processes {
         if exit.tid != exit.tgid || exit.tgid == 0 {
             return;
         }
-        let process = self.known.entry((exit.tgid, exit.start_ticks)).or_insert_with(|| Process {
-            pid: exit.tgid,
-            start_ticks: exit.start_ticks,
-            ..Process::default()
-        });
+        let process = self
+            .known
+            .entry((exit.tgid, exit.start_ticks))
+            .or_insert_with(|| Process {
+                pid: exit.tgid,
+                start_ticks: exit.start_ticks,
+                ..Process::default()
+            });
         process.comm = name_of(&exit.comm).to_vec();
         process.ended = true;
     }
@@ -91,8 +96,11 @@ pub struct Stat {
 
 /// Threads of a process; empty when it is gone.
 pub fn threads(pid: u32) -> Vec<u32> {
-    let Ok(dir) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    dir.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+    let Ok(dir) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    dir.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Reads a thread's stat line.
@@ -130,11 +138,15 @@ pub fn fpm_pool(pid: u32) -> Option<Vec<u8>> {
 pub fn listening_ports() -> Vec<u16> {
     let mut ports = Vec::new();
     let mut namespaces = std::collections::HashSet::new();
-    let Ok(dir) = fs::read_dir("/proc") else { return ports };
+    let Ok(dir) = fs::read_dir("/proc") else {
+        return ports;
+    };
     let pids = dir.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<u32>().ok());
     for pid in pids {
         let base = Path::new("/proc").join(pid.to_string());
-        let Ok(namespace) = fs::read_link(base.join("ns/net")) else { continue };
+        let Ok(namespace) = fs::read_link(base.join("ns/net")) else {
+            continue;
+        };
         if !namespaces.insert(namespace) {
             continue;
         }
@@ -150,11 +162,17 @@ pub fn listening_ports() -> Vec<u16> {
 /// Reads a /proc/net/tcp line by line: a node may have a hundred thousand sockets.
 fn listeners_in(path: &Path, ports: &mut Vec<u16>) {
     use std::io::BufRead;
-    let Ok(file) = fs::File::open(path) else { return };
+    let Ok(file) = fs::File::open(path) else {
+        return;
+    };
     for line in std::io::BufReader::new(file).lines().map_while(Result::ok) {
         if let Some(port) = listening_port(&line) {
             ports.push(port);
-        } else if line.split_ascii_whitespace().nth(3).is_some_and(|state| state != "0A" && state != "st") {
+        } else if line
+            .split_ascii_whitespace()
+            .nth(3)
+            .is_some_and(|state| state != "0A" && state != "st")
+        {
             // The kernel lists the listeners first.
             break;
         }
@@ -178,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_parentheses_spaces_and_any_byte() {
-        let line = b"4711 (a) b\xff(c)) S 1 4711 4711 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 99887 1 2";
+        let line =
+            b"4711 (a) b\xff(c)) S 1 4711 4711 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 99887 1 2";
         let stat = parse_stat(line).unwrap();
         assert_eq!(stat.comm, b"a) b\xff(c)");
         assert_eq!((stat.state, stat.ppid, stat.start_ticks), (b'S', 1, 99887));
@@ -199,7 +218,13 @@ mod tests {
     #[test]
     fn a_reused_pid_is_another_process() {
         let mut processes = Processes::default();
-        let exit = Exit { tgid: 7, tid: 7, start_ticks: 1, comm: *b"old\0\0\0\0\0\0\0\0\0\0\0\0\0", ..Exit::ZERO };
+        let exit = Exit {
+            tgid: 7,
+            tid: 7,
+            start_ticks: 1,
+            comm: *b"old\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..Exit::ZERO
+        };
         processes.ended(&exit);
         // Pid 7 is no process of ours that is alive with this start.
         processes.see(7, 7, 2, b"new\0\0\0\0\0\0\0\0\0\0\0\0\0");
