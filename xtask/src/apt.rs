@@ -13,6 +13,8 @@ const INSTALL: &str = r#"
 policy=/usr/sbin/policy-rc.d
 mark='written by stallscope cargo xtask setup'
 if [ -e "$policy" ] && grep -q "$mark" "$policy"; then rm -f "$policy"; fi
+# Without a service manager nothing starts, and what enables its own units is not ours to undo.
+manager=$(command -v systemctl)
 before=$(mktemp) && after=$(mktemp) || exit 1
 enabled() { find /etc/systemd/system -type l -path '*.wants/*' -printf '%f\n' 2>/dev/null | sort -u; }
 enabled > "$before"
@@ -28,7 +30,7 @@ get() { apt-get install -y -q --no-install-recommends --no-remove "$@"; }
 get "$@" || { echo 'setup: apt-get failed; once more with fresh package lists'; apt-get update -q && get "$@"; }
 result=$?
 enabled > "$after"
-if command -v systemctl > /dev/null; then
+if [ -n "$manager" ]; then
     for unit in $(comm -13 "$before" "$after"); do
         echo "setup: disabling $unit, which the packages just enabled"
         systemctl disable --quiet "$unit"
