@@ -252,7 +252,8 @@ fn trial(compiler: &Compiler, linker: &Path) -> Result<Option<String>> {
     fs::write(
         &source,
         "#![no_std]\n#[unsafe(no_mangle)]\npub extern \"C\" fn trial() -> u32 { 7 }\n",
-    )?;
+    )
+    .with_context(|| format!("cannot write {}", source.display()))?;
     let (bitcode, object) = (folder.join("trial.bc"), folder.join("trial.o"));
     let compiled = compiler
         .rustc()
