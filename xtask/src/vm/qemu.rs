@@ -17,6 +17,9 @@ use crate::sh;
 /// A guest that says nothing for so long hangs. The tests end by themselves when one of them takes 180 s.
 const QUIET: Duration = Duration::from_secs(200);
 
+/// How long the output of an ended QEMU is waited for.
+const LAST: Duration = Duration::from_secs(2);
+
 /// The program, and where its parts are when it is not installed in the system.
 #[derive(Debug)]
 pub struct Qemu {
@@ -142,8 +145,10 @@ impl Qemu {
         let mut child = Running(child);
         let mut outcome = Outcome::default();
         loop {
-            let left = guest.limit.saturating_sub(start.elapsed());
-            match lines.recv_timeout(left.min(QUIET)) {
+            // What QEMU had said before it was ended still comes, even an unfinished line.
+            let left = guest.limit.saturating_sub(start.elapsed()).min(QUIET);
+            let wait = if outcome.timed_out { LAST } else { left };
+            match lines.recv_timeout(wait) {
                 Ok(line) => {
                     writeln!(log, "{line}")?;
                     for shown in outcome.report.line(&line) {
@@ -153,12 +158,11 @@ impl Qemu {
                         outcome.boot = Some(start.elapsed());
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
+                Err(RecvTimeoutError::Timeout) if !outcome.timed_out => {
                     outcome.timed_out = true;
                     child.0.kill().context("cannot end QEMU")?;
-                    break;
                 }
+                Err(_) => break,
             }
         }
         child.0.wait().context("cannot wait for QEMU")?;
