@@ -43,7 +43,7 @@ fn caller(name: String) -> anyhow::Result<Child> {
 fn counted(json: &Value, name: &str, call: &str) -> u64 {
     let rows = json["counts"].as_array().map_or(&[][..], Vec::as_slice);
     rows.iter()
-        .filter(|row| row["process"]["executable_name"] == name || row["comm"] == name)
+        .filter(|row| row["process.executable.name"] == name)
         .filter(|row| row["syscall"] == call)
         .filter_map(|row| row["count"].as_u64())
         .sum()
@@ -56,17 +56,23 @@ pub fn count_equals_the_program_and_bpftrace() -> anyhow::Result<()> {
         "tracepoint:syscalls:sys_enter_connect /comm == \"{name}\"/ {{ @connect = count(); }} \
          tracepoint:syscalls:sys_enter_poll /comm == \"{name}\"/ {{ @poll = count(); }}"
     );
+    // It looks for tracefs, which need not be mounted: a mount of its own, which ends with it.
+    let mount = "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; exec \"$@\"";
     let mut bpftrace = Spawned::start(
-        Command::new(web::program("bpftrace", "bpftrace")?)
+        Command::new("unshare")
+            .args(["-m", "sh", "-c", mount, "sh"])
+            .arg(web::program("bpftrace", "bpftrace")?)
             .args(["-e", &script])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null()),
     )?;
-    ensure!(
-        !programs::wait_until_attached(&mut bpftrace.process)?,
-        "bpftrace ended at once"
-    );
+    let ended = programs::wait_until(&mut bpftrace.process, |pid| {
+        programs::held_by(pid).0.len() == 2
+    })?;
+    ensure!(!ended, "bpftrace ended at once");
+    // From loaded to attached.
+    std::thread::sleep(Duration::from_millis(500));
     let tool = Tool::start_attached(&["count", "connect", "poll", "--duration", "60s", "--json"])?;
     caller.go()?;
     caller.recv()?;

@@ -10,7 +10,7 @@ use probe_tests::{
     web::{self, Gunicorn},
 };
 
-use crate::report::Report;
+use crate::report::{Report, culprit};
 
 pub fn gunicorn_is_known_by_behaviour() -> anyhow::Result<()> {
     const REQUESTS: usize = 12;
@@ -33,22 +33,19 @@ pub fn gunicorn_is_known_by_behaviour() -> anyhow::Result<()> {
     let report = Report::of(&output)?;
     ensure!(
         output.code == Some(1) && report.rules().first().is_some_and(|r| r.starts_with("W01")),
-        "exit code {:?}, findings {:?}\n{:#}",
+        "exit code {:?}, findings {:?}\n{}",
         output.code,
         report.rules(),
-        report.0
+        report.brief()
     );
-    let culprit = report.findings()[0]["culprit"].to_string();
-    ensure!(
-        culprit.contains(&peer.host_port()),
-        "the culprit is {culprit}"
-    );
+    let culprit = culprit(&report.findings()[0]);
+    ensure!(culprit == peer.host_port(), "the culprit is {culprit}");
     let group = report.group(comm)?;
     let requests = group.number("requests")?;
     ensure!(
         requests == REQUESTS as u64,
-        "{requests} requests, made {REQUESTS}\n{:#}",
-        report.0
+        "{requests} requests, made {REQUESTS}\n{}",
+        report.brief()
     );
     let (_, numbers) = group.top_peer()?;
     let connects = numbers["connects"].as_u64();
@@ -94,15 +91,12 @@ pub fn a_redis_like_peer_opened_before_attach_is_named() -> anyhow::Result<()> {
     let report = Report::of(&output)?;
     ensure!(
         report.rules().first().is_some_and(|r| r.starts_with("W01")),
-        "findings {:?}\n{:#}",
+        "findings {:?}\n{}",
         report.rules(),
-        report.0
+        report.brief()
     );
-    let culprit = report.findings()[0]["culprit"].to_string();
-    ensure!(
-        culprit.contains(&peer.host_port()),
-        "the culprit is {culprit}"
-    );
+    let culprit = culprit(&report.findings()[0]);
+    ensure!(culprit == peer.host_port(), "the culprit is {culprit}");
     let comm = std::fs::read_to_string(Path::new("/proc").join(&pid).join("comm"))?;
     let group = report.group(comm.trim_end())?;
     let (_, numbers) = group.top_peer()?;

@@ -47,11 +47,36 @@ impl Report {
 
     /// The group of this name.
     pub fn group(&self, name: &str) -> anyhow::Result<Group<'_>> {
-        let groups = self.0["signals"]["groups"].as_array();
+        let groups = self.0["signals"]["requests"].as_array();
         groups
-            .and_then(|all| all.iter().find(|g| g["name"] == name))
+            .and_then(|all| all.iter().find(|g| g["group"] == name))
             .map(Group)
             .with_context(|| format!("no group {name}: {}", self.0["signals"]))
+    }
+
+    /// The report in short, for the message of a failure.
+    pub fn brief(&self) -> String {
+        let mut out = format!(
+            "findings {:?}, not judged {}, losses {}",
+            self.rules(),
+            self.0["not_judged"],
+            self.0["losses"]
+        );
+        for finding in self.findings() {
+            out.push_str(&format!("\n    {}", finding["summary"]));
+        }
+        for group in self.0["signals"]["requests"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let mut group = group.clone();
+            if let Some(fields) = group.as_object_mut() {
+                fields.retain(|name, _| name != "duration" && name != "slowest" && name != "peers");
+            }
+            out.push_str(&format!("\n    {group}"));
+        }
+        out
     }
 
     /// Sum of everything that was lost.
@@ -82,18 +107,46 @@ impl Group<'_> {
 
     /// Wall time of its finished requests, ns, and the sum of its parts.
     pub fn wall_and_parts(&self) -> anyhow::Result<(u64, u64)> {
-        let parts = self.0["parts_ns"].as_object().context("no parts_ns")?;
+        let parts = self.0["parts"].as_object().context("no parts")?;
         Ok((
             number(self.0, "wall_ns")?,
             parts.values().filter_map(Value::as_u64).sum(),
         ))
     }
 
-    /// The peer waited for most: its name, and numbers about it.
-    pub fn top_peer(&self) -> anyhow::Result<(String, &Value)> {
+    /// The peer waited for most: its name, and numbers about it in finished requests.
+    pub fn top_peer(&self) -> anyhow::Result<(&str, &Value)> {
         let peer = self.0["peers"]
             .get(0)
             .with_context(|| format!("no peers in {}", self.0))?;
-        Ok((peer["peer"].to_string(), peer))
+        let name = peer["peer"]["name"]
+            .as_str()
+            .context("a peer without a name")?;
+        Ok((name, &peer["finished"]))
     }
+}
+
+/// A number of the proof: the value of the evidence of this kind and text.
+pub fn evidence(finding: &Value, about: &str, text: &str) -> Option<f64> {
+    let all = finding["evidence"].as_array()?;
+    let one = all
+        .iter()
+        .find(|e| e["about"] == about && e["text"] == text)?;
+    one["value"].as_f64()
+}
+
+/// The address of the peer that a finding blames.
+pub fn culprit(finding: &Value) -> &str {
+    finding["culprit"]["peer"]["name"]
+        .as_str()
+        .unwrap_or("nobody")
+}
+
+/// The measured value of this name that made a finding fire.
+pub fn measured(finding: &Value, what: &str) -> Option<f64> {
+    let all = finding["measured"].as_array()?;
+    let one = all
+        .iter()
+        .find(|m| m["what"].as_str().is_some_and(|w| w.contains(what)))?;
+    one["observed"].as_f64()
 }

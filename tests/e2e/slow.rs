@@ -11,7 +11,7 @@ use probe_tests::{
     web::{self, FastCgi, Settings, Stack},
 };
 
-use crate::report::Report;
+use crate::report::{Report, culprit, evidence, measured};
 
 const WORKERS: usize = 4;
 const REQUESTS: usize = 16;
@@ -82,7 +82,7 @@ fn run(case: Case) -> anyhow::Result<()> {
     let output = tool.interrupt()?;
     let log = &stack.access_log()?[before..];
     let report = Report::of(&output)?;
-    let context = || format!("{:#}\n{}", report.0, output.stderr);
+    let context = || format!("{}\n{}", report.brief(), output.stderr);
 
     // The verdict.
     ensure!(
@@ -99,9 +99,9 @@ fn run(case: Case) -> anyhow::Result<()> {
     );
     let finding = &report.findings()[0];
     ensure!(
-        finding["culprit"].to_string().contains(&peer.host_port()),
+        culprit(finding) == peer.host_port(),
         "the culprit is {}, not {}",
-        finding["culprit"],
+        culprit(finding),
         peer.host_port()
     );
 
@@ -122,18 +122,26 @@ fn run(case: Case) -> anyhow::Result<()> {
 
     // How often it calls.
     let (name, numbers) = group.top_peer()?;
-    ensure!(name.contains(&peer.host_port()), "the first peer is {name}");
+    ensure!(name == peer.host_port(), "the first peer is {name}");
     let calls = case.n * REQUESTS as u64;
     let connects = if case.calls == Calls::Reused && case.keep_alive {
         REQUESTS as u64
     } else {
         calls
     };
-    for (field, expected) in [("connects", connects), ("exchanges", calls)] {
+    for (field, text, expected) in [
+        ("connects", "connects to it", connects),
+        ("exchanges", "rounds with it", calls),
+    ] {
         let got = numbers[field].as_u64();
         ensure!(
             got == Some(expected),
             "{field}: {got:?} instead of {expected}: {numbers}"
+        );
+        let said = evidence(finding, "per request", text);
+        ensure!(
+            said == Some(expected as f64 / REQUESTS as f64),
+            "the finding says {said:?} {text} per request, made {expected} in {REQUESTS}"
         );
     }
     ensure!(
@@ -141,7 +149,7 @@ fn run(case: Case) -> anyhow::Result<()> {
         "the peer answered {}",
         peer.exchanges().len()
     );
-    let overlapped = numbers["overlapped"].as_u64().unwrap_or(u64::MAX);
+    let overlapped = numbers["overlapped_connects"].as_u64().unwrap_or(u64::MAX);
     if case.calls == Calls::AtOnce && case.n > 1 {
         ensure!(
             overlapped > 0,
@@ -189,8 +197,11 @@ fn run(case: Case) -> anyhow::Result<()> {
         ms(curl),
         context()
     );
-    let said = finding["explains"].as_f64().unwrap_or(-1.0);
-    ensure!((0.0..=1.0).contains(&said), "explains {said}");
+    let said = measured(finding, "share of request wall time");
+    ensure!(
+        said.is_some_and(|said| (said - share).abs() < 0.001),
+        "the finding says {said:?}, its signals say {share:.4}"
+    );
     Ok(())
 }
 

@@ -62,6 +62,7 @@ const TESTS: &[harness::Test] = tests! {
     }
     requests::{
         parts_sum_to_wall_and_agree_with_the_worker,
+        parts_sum_to_wall_beside_another_bpf_tool,
         a_poll_based_client_library_is_charged,
         calls_on_one_connection_are_exchanges,
         calls_at_once_are_marked_overlapped,

@@ -64,7 +64,7 @@ pub fn plain(addr: &Addr) -> anyhow::Result<()> {
 
 /// What must hold for every finished request, whatever it did.
 pub fn check_whole(request: &Request, truth: &Truth, seen: &Seen) -> anyhow::Result<()> {
-    let text = seen.request_text(request);
+    let text = format!("{}; the worker: {truth:?}", seen.request_text(request));
     let wall = request.end_ns - request.start_ns;
     let sum: u64 = request.parts.iter().sum();
     ensure!(
@@ -76,7 +76,7 @@ pub fn check_whole(request: &Request, truth: &Truth, seen: &Seen) -> anyhow::Res
         "marked as partial: {text}"
     );
     let measured = truth.closed_ns - truth.accepted_ns;
-    assert_between("wall time", wall, measured, measured);
+    assert_between(&format!("wall time ({text})"), wall, measured, measured);
     let slack = slack_ns(measured);
     ensure!(
         request.start_ns.abs_diff(truth.accepted_ns) <= slack
@@ -87,18 +87,23 @@ pub fn check_whole(request: &Request, truth: &Truth, seen: &Seen) -> anyhow::Res
         truth.accepted_ns,
         truth.closed_ns
     );
+    // Some kernels do not emit every sched_switch (6.18: 0.1 % of them under load). What passes between two
+    // that do not fit together is unexplained, and missing from where it belongs.
+    let missed = request.parts[part::UNEXPLAINED];
+    ensure!(missed <= slack_ns(wall) + wall / 8, "unexplained: {text}");
+    let cpu = truth.cpu_ns;
     assert_between(
-        "on CPU",
+        &format!("on CPU ({text})"),
         request.parts[part::ON_CPU],
-        truth.cpu_ns,
-        truth.cpu_ns,
+        cpu.saturating_sub(missed),
+        cpu,
     );
     if truth.run_queue_ns != u64::MAX {
         let measured = truth.run_queue_ns;
         assert_between(
-            "waiting for a CPU",
+            &format!("waiting for a CPU ({text})"),
             request.parts[part::RUN_QUEUE],
-            measured,
+            measured.saturating_sub(missed),
             measured,
         );
     }
@@ -115,7 +120,7 @@ pub fn check_whole(request: &Request, truth: &Truth, seen: &Seen) -> anyhow::Res
         ("asleep", part::SLEEP, truth.sleep_ns),
         ("blocked on a lock", part::LOCK, truth.lock_ns),
     ] {
-        let low = measured.saturating_sub(ready);
+        let low = measured.saturating_sub(ready + missed);
         assert_between(
             &format!("{what} ({text})"),
             request.parts[part],
@@ -126,12 +131,6 @@ pub fn check_whole(request: &Request, truth: &Truth, seen: &Seen) -> anyhow::Res
     ensure!(
         request.parts[part::IDLE] == 0,
         "idle inside a request: {text}"
-    );
-    assert_between(
-        &format!("unexplained ({text})"),
-        request.parts[part::UNEXPLAINED],
-        0,
-        0,
     );
     Ok(())
 }
@@ -331,5 +330,64 @@ pub fn an_empty_request_is_a_request() -> anyhow::Result<()> {
             "data that nobody sent: {text}"
         );
     }
+    Ok(())
+}
+
+/// The kernel skips programs on classic tracepoints while a BPF map is being changed or read on that CPU, by
+/// whatever tool: time must not vanish from a request when that happens, unless it is counted as lost.
+pub fn parts_sum_to_wall_beside_another_bpf_tool() -> anyhow::Result<()> {
+    const REQUESTS: usize = 40;
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        let mut other = child::fork(|link| {
+            let options = probe_tests::watch::counting(&["poll"]);
+            let mut watch = Watch::start(&options).expect("the other tool attaches");
+            link.send(&[]);
+            loop {
+                watch.collector.counts().expect("the other tool reads");
+            }
+        })?;
+        other.recv()?;
+        others.push(other);
+    }
+    let up = Upstream::tcp(Behaviour::bytes(1))?;
+    let plan = Plan {
+        peer: Some(up.addr.clone()),
+        calls: 10,
+        how: Calls::Polled,
+        busy: Duration::from_millis(2),
+        ..Plan::NOTHING
+    };
+    let mut served = serve(&plan, REQUESTS, plain)?;
+    let pid = served.worker.pid;
+    let seen = served
+        .watch
+        .read_until(|seen| seen.requests_of(pid).len() >= REQUESTS)?;
+    let requests = seen.requests_of(pid);
+    let text = |r: &&Request| seen.request_text(r);
+    ensure!(
+        requests.len() == REQUESTS,
+        "{} requests of {REQUESTS}{}",
+        requests.len(),
+        seen.dump(pid)
+    );
+    let gap = |r: &Request| (r.end_ns - r.start_ns).abs_diff(r.parts.iter().sum());
+    let worst = requests.iter().max_by_key(|r| gap(r));
+    ensure!(
+        worst.is_none_or(|r| gap(r) == 0),
+        "in {} of {REQUESTS} requests the parts do not sum to the wall time; the worst: {} ns in {:?}",
+        requests.iter().filter(|r| gap(r) > 0).count(),
+        worst.map_or(0, |r| gap(r)),
+        worst.map(text)
+    );
+    ensure!(
+        requests.iter().all(|r| r.connects == 10 && r.polls == 20),
+        "calls are missing: {:?}",
+        requests
+            .iter()
+            .filter(|r| r.connects != 10 || r.polls != 20)
+            .map(text)
+            .collect::<Vec<_>>()
+    );
     Ok(())
 }

@@ -87,10 +87,12 @@ pub fn each_call_is_charged_to_the_descriptor_that_woke_it() -> anyhow::Result<(
     let silent = Upstream::tcp(Behaviour::bytes(0))?;
     let answers = Upstream::tcp(Behaviour::bytes(DELAY_MS))?;
     let (a, b) = (silent.addr.clone(), answers.addr.clone());
+    // Asked before the fork: asking is a call as well.
+    let waits = Wait::here();
     // The one that wakes is first, second, last; select sees them by number, so the order of connecting
     // matters as well.
     for order in [[0, 1, 1], [1, 0, 1], [1, 1, 0]] {
-        let (a, b) = (a.clone(), b.clone());
+        let (a, b, all) = (a.clone(), b.clone(), waits.clone());
         let mut worker = child::fork(move |link| {
             link.wait();
             let fds = order.map(|quiet| connect(if quiet == 1 { &a } else { &b }));
@@ -100,7 +102,7 @@ pub fn each_call_is_charged_to_the_descriptor_that_woke_it() -> anyhow::Result<(
                 sys::epoll_add(epoll, fd, libc::EPOLLIN, fd as u64).expect("epoll_ctl");
             }
             let mut measured = Vec::new();
-            for wait in Wait::here() {
+            for wait in all {
                 ask(waker);
                 measured.push(timed(|| {
                     assert_eq!(wait.wait(epoll, &fds, LONG), Ok(1), "{wait:?}")
@@ -114,7 +116,7 @@ pub fn each_call_is_charged_to_the_descriptor_that_woke_it() -> anyhow::Result<(
         let seen = watch.read()?;
         let exchanges = answers.exchanges();
         let own = &exchanges[exchanges.len() - measured.len()..];
-        for ((wait, measured), own) in Wait::here().into_iter().zip(measured).zip(own) {
+        for ((wait, measured), own) in waits.iter().copied().zip(measured).zip(own) {
             let calls = seen.by_peer(worker.pid, wait.op());
             ensure!(
                 calls.len() == 1 && calls.get(&answers.text()).is_some_and(|c| c.count == 1),

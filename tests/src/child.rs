@@ -117,13 +117,7 @@ pub fn fork_as(pid: u32, work: impl FnOnce(&mut Link)) -> anyhow::Result<Child> 
     };
     let clone = || {
         // SAFETY: without flags clone3 is fork; the structure is complete for its size and outlives the call.
-        unsafe {
-            libc::syscall(
-                libc::SYS_clone3,
-                &raw const args,
-                std::mem::size_of::<CloneArgs>(),
-            ) as i32
-        }
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) as i32 }
     };
     start(clone, work)
 }
@@ -137,6 +131,8 @@ fn start(make: impl FnOnce() -> i32, work: impl FnOnce(&mut Link)) -> anyhow::Re
         // SAFETY: plain prctl; the workload ends with the thread that made it.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         drop((to_child, from_child));
+        // The runner's hook keeps the message in the parent's memory, where nobody would see it.
+        std::panic::set_hook(Box::new(|info| eprintln!("workload: {info}")));
         let mut link = Link {
             from_parent: from_parent.into(),
             to_parent: to_parent.into(),

@@ -103,10 +103,19 @@ pub fn response(body: &str) -> Vec<u8> {
     out
 }
 
-/// Server side: reads one request as PHP-FPM does (a read for each header, one for each content).
-/// `None` when the client has closed.
+/// Server side: reads one request as PHP-FPM does for a GET: a read for each header and one for each
+/// content, up to the empty PARAMS record; the empty STDIN record stays unread, and one left over from the
+/// request before is passed over. `None` when the client has closed.
 pub fn read_request(fd: i32) -> Option<()> {
-    read_until(fd, STDIN)
+    read_until(fd, PARAMS)
+}
+
+/// Server side: ends a connection as PHP-FPM does: no more is sent, and what is left (the empty STDIN
+/// record) is read until the client closes.
+pub fn drain_and_close(fd: i32) {
+    let _ = sys::shutdown_write(fd);
+    while sys::recvfrom(fd, &mut [0; 64], 0).is_ok_and(|n| n > 0) {}
+    let _ = sys::close(fd);
 }
 
 /// Client side: reads an answer up to its end. `None` when the server has closed before it.

@@ -5,7 +5,6 @@
 //! `[FILTER...] [--exact] [--list]`; other options are ignored.
 
 use std::{
-    any::Any,
     collections::HashMap,
     io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -81,6 +80,16 @@ pub fn run(suite: &str, tests: &[Test]) -> ExitCode {
         return ExitCode::from(101);
     }
 
+    // A failed assertion is printed once, by the loop below.
+    let panic = Arc::new(Mutex::new(String::new()));
+    let place = Arc::clone(&panic);
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name() != Some("main") {
+            eprintln!("{info}");
+        } else if let Ok(mut place) = place.lock() {
+            *place = info.to_string();
+        }
+    }));
     println!("running {} {suite} tests", chosen.len());
     let begun = Instant::now();
     let watchdog = Watchdog::start();
@@ -95,7 +104,10 @@ pub fn run(suite: &str, tests: &[Test]) -> ExitCode {
         let result = match result {
             Ok(Ok(())) => leaked(&fds),
             Ok(Err(error)) => Err(error),
-            Err(panic) => Err(anyhow::anyhow!("{}", panic_text(&*panic))),
+            Err(_) => Err(anyhow::anyhow!(
+                "{}",
+                panic.lock().map(|text| text.clone()).unwrap_or_default()
+            )),
         };
         watchdog.end();
         let ms = t.elapsed().as_millis();
@@ -165,17 +177,6 @@ fn leaked(before: &HashMap<i32, String>) -> anyhow::Result<()> {
             left.join(", ")
         );
         std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The message of a panic.
-pub fn panic_text(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "panicked".to_owned()
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Plan {
     pub sleep: Duration,
     /// Wait in futex for a helper thread.
     pub lock: Duration,
-    /// Speak FastCGI with the client instead of taking one read as the request.
+    /// Speak FastCGI with the client, as PHP-FPM does, instead of taking one read as the request.
     pub fastcgi: bool,
     /// Requests on one connection.
     pub per_connection: usize,
@@ -158,7 +158,11 @@ pub fn serve_one(listener: i32, plan: &Plan) -> Truth {
     };
     t.cpu_ns = sys::thread_cpu_ns() - cpu;
     t.closed_ns = sys::now_ns();
-    sys::close(client).expect("close");
+    if plan.fastcgi && plan.per_connection == 1 {
+        fastcgi::drain_and_close(client);
+    } else {
+        sys::close(client).expect("close");
+    }
     t
 }
 

@@ -84,10 +84,12 @@ impl Tool {
         })
     }
 
-    /// Starts it and waits until its programs are loaded and no more are coming.
+    /// Starts it and waits until it is attached: it takes over Ctrl-C right after, and not before.
     pub fn start_attached(args: &[&str]) -> anyhow::Result<Self> {
         let mut tool = Self::start(args)?;
-        if programs::wait_until_attached(&mut tool.spawned.process)? {
+        if programs::wait_until(&mut tool.spawned.process, |pid| {
+            programs::handles(pid, libc::SIGINT)
+        })? {
             let output = tool.finish()?;
             bail!(
                 "stallscope {args:?} ended at once ({:?}): {}",

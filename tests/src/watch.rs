@@ -14,7 +14,7 @@ use stallscope::{
     collect::{Collector, Process},
 };
 
-use crate::child::Child;
+use crate::{child::Child, programs};
 
 /// Options that follow only the processes named by [`Watch::follow`], and what they fork.
 pub fn only_followed() -> Options {
@@ -88,6 +88,7 @@ impl Watch {
         seen.peers.extend(reading.peers);
         seen.processes = reading.processes;
         seen.losses = reading.losses.to_vec();
+        seen.skipped = programs::skipped(std::process::id());
         Ok(seen)
     }
 
@@ -121,6 +122,8 @@ pub struct Seen {
     pub processes: Vec<Process>,
     /// Lost so far.
     pub losses: Vec<u64>,
+    /// Programs that the kernel skipped at times: id and how often.
+    pub skipped: Vec<(u32, u64)>,
 }
 
 /// Calls of one process by operation and peer.
@@ -264,12 +267,17 @@ impl Seen {
     /// One request in one line.
     pub fn request_text(&self, r: &Request) -> String {
         let mut out = format!(
-            "request flags {:#x} {:.3} ms connects {} polls {}:",
+            "request of {} from {} ns, flags {:#x} {:.3} ms connects {} polls {}:",
+            r.tid,
+            r.start_ns,
             r.flags,
             ms(r.end_ns - r.start_ns),
             r.connects,
             r.polls
         );
+        if !self.skipped.is_empty() {
+            let _ = write!(out, " (programs skipped: {:?})", self.skipped);
+        }
         for (name, ns) in part::NAMES.iter().zip(r.parts).filter(|(_, ns)| *ns > 0) {
             let _ = write!(out, " {name} {:.3}", ms(ns));
         }

@@ -224,7 +224,7 @@ pub fn receive_fd(over: i32) -> Result<i32> {
     let mut msg = msghdr(&mut iov);
     let mut control = [0u64; 4];
     msg.msg_control = control.as_mut_ptr().cast();
-    msg.msg_controllen = std::mem::size_of_val(&control);
+    msg.msg_controllen = size_of_val(&control);
     call(libc::SYS_recvmsg, [over as usize, at(&mut msg), 0, 0, 0, 0])?;
     // SAFETY: the kernel wrote a header and one descriptor, or left `msg_controllen` at 0.
     unsafe {
