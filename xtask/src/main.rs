@@ -2,6 +2,7 @@
 //! `Options` and `run`.
 
 mod apt;
+mod bench;
 mod bless;
 mod build;
 mod check;
@@ -44,6 +45,8 @@ enum Verb {
     Bless(bless::Options),
     /// Make the static binary for release in target/dist
     Dist(dist::Options),
+    /// Measure what watching costs, beside bpftrace; write docs/bench.md
+    Bench(bench::Options),
     /// Run the kernel tests, or one command, on Debian's kernels 5.10, 6.1, 6.12 and 7.x in QEMU
     Vm(vm::Options),
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Tidy(options) => tidy::run(&options),
         Verb::Bless(options) => bless::run(&options),
         Verb::Dist(options) => dist::run(&options),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Vm(options) => vm::run(&options),
     };
     match result {

@@ -1,0 +1,496 @@
+//! From samples to a table, ratios and verdicts, as text and as a page.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+/// What follows this line on the page is written by hand, and kept.
+const NOTES: &str = "<!-- What follows is written by hand; the lines above are generated. -->";
+
+/// The calls that are measured: name in the result, and in words.
+const CALLS: [(&str, &str); 4] = [
+    ("poll_none", "poll, no descriptor"),
+    ("poll_socket", "poll, one ready TCP socket"),
+    ("recv_again", "recvfrom, EAGAIN"),
+    ("getppid", "getppid (untraced)"),
+];
+
+/// The rows of the table: name in the result, and in words.
+const ROWS: [(&str, &str); 8] = [
+    ("nothing", "nothing attached"),
+    ("floor", "empty programs on enter and exit: the floor"),
+    ("bpftrace_count", "bpftrace, count by comm (enter only)"),
+    ("count", "stallscope count poll recvfrom"),
+    ("bpftrace_hist", "bpftrace, enter + exit, histogram by pid"),
+    ("target", "stallscope diagnose --pid, the target"),
+    ("non_target", "the same, a process that is no target"),
+    ("follow_all", "stallscope diagnose, all processes"),
+];
+
+/// A goal: at most `limit` times the cost of `over`.
+struct Goal {
+    what: &'static str,
+    row: &'static str,
+    over: &'static str,
+    calls: &'static [&'static str],
+    limit: f64,
+}
+
+/// The accounted calls that goals are about.
+const POLLS: &[&str] = &["poll_none", "poll_socket"];
+
+const GOALS: [Goal; 6] = [
+    Goal {
+        what: "target / floor",
+        row: "target",
+        over: "floor",
+        calls: POLLS,
+        limit: 2.0,
+    },
+    Goal {
+        what: "target / bpftrace histogram",
+        row: "target",
+        over: "bpftrace_hist",
+        calls: POLLS,
+        limit: 0.5,
+    },
+    Goal {
+        what: "count / bpftrace count",
+        row: "count",
+        over: "bpftrace_count",
+        calls: POLLS,
+        limit: 0.8,
+    },
+    Goal {
+        what: "non-target / floor",
+        row: "non_target",
+        over: "floor",
+        calls: POLLS,
+        limit: 1.25,
+    },
+    // Measured twice, equal costs differ by some percent.
+    Goal {
+        what: "untraced call, target / floor",
+        row: "target",
+        over: "floor",
+        calls: &["getppid"],
+        limit: 1.05,
+    },
+    Goal {
+        what: "untraced call, follow all / floor",
+        row: "follow_all",
+        over: "floor",
+        calls: &["getppid"],
+        limit: 1.05,
+    },
+];
+
+/// Longest time to the first data, ms.
+const START_MS: f64 = 100.0;
+/// Largest resident memory while diagnosing, MB.
+const RSS_MB: f64 = 20.0;
+
+/// A goal with its number.
+struct Verdict {
+    what: String,
+    got: f64,
+    limit: f64,
+    unit: &'static str,
+}
+
+impl Verdict {
+    fn met(&self) -> bool {
+        self.got <= self.limit
+    }
+}
+
+/// Everything that is printed.
+pub struct Report {
+    head: Vec<String>,
+    /// ns by row and call; rows that were not measured are absent.
+    rows: Vec<(&'static str, [Spread; 4])>,
+    verdicts: Vec<Verdict>,
+    /// What has no goal: the ratios of other calls, bpftrace's own start and memory.
+    others: Vec<String>,
+}
+
+/// Median and extremes of the rounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median = match sorted.len() {
+            0 => return None,
+            n if n % 2 == 1 => sorted[middle],
+            _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        };
+        Some(Self {
+            median,
+            least: sorted[0],
+            most: sorted[sorted.len() - 1],
+        })
+    }
+}
+
+fn values(list: &Value) -> Vec<f64> {
+    let list = list.as_array().map_or(&[][..], Vec::as_slice);
+    list.iter().filter_map(Value::as_f64).collect()
+}
+
+/// Median over the rounds of the ratio within each round: what slows a whole round down cancels out.
+fn ratio(ns: &Value, row: &str, over: &str, call: &str) -> Option<f64> {
+    let (a, b) = (values(&ns[row][call]), values(&ns[over][call]));
+    let ratios: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a / b).collect();
+    (a.len() == b.len())
+        .then(|| Spread::of(&ratios))?
+        .map(|s| s.median)
+}
+
+fn name_of(call: &str) -> &'static str {
+    CALLS
+        .iter()
+        .find(|(id, _)| *id == call)
+        .map_or("?", |(_, name)| name)
+}
+
+impl Report {
+    /// Judges what was measured.
+    pub fn of(measured: &Value) -> Result<Self> {
+        let ns = &measured["ns"];
+        let mut rows = Vec::new();
+        for (id, name) in ROWS {
+            let spreads: Option<Vec<Spread>> = CALLS
+                .iter()
+                .map(|(call, _)| Spread::of(&values(&ns[id][*call])))
+                .collect();
+            if let Some(spreads) = spreads.and_then(|list| <[Spread; 4]>::try_from(list).ok()) {
+                rows.push((name, spreads));
+            }
+        }
+        anyhow::ensure!(rows.len() >= ROWS.len() - 2, "the result lacks rows");
+        Ok(Self {
+            head: head(measured),
+            rows,
+            verdicts: verdicts(measured)?,
+            others: others(measured),
+        })
+    }
+
+    /// How many goals are missed.
+    pub fn missed(&self) -> usize {
+        self.verdicts.iter().filter(|v| !v.met()).count()
+    }
+
+    /// For a terminal.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for line in &self.head {
+            let _ = writeln!(out, "{line}");
+        }
+        let width = ROWS.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
+        let _ = write!(out, "\n{:width$}", "ns per call: median (least-most)");
+        for (_, name) in CALLS {
+            let _ = write!(out, "  {name:>26}");
+        }
+        out.push('\n');
+        for (name, spreads) in &self.rows {
+            let _ = write!(out, "{name:width$}");
+            for s in spreads {
+                let cell = format!("{:.0} ({:.0}-{:.0})", s.median, s.least, s.most);
+                let _ = write!(out, "  {cell:>26}");
+            }
+            out.push('\n');
+        }
+        out.push('\n');
+        for v in &self.verdicts {
+            let verdict = if v.met() { "met" } else { "MISSED" };
+            let _ = writeln!(
+                out,
+                "{verdict:<7} {:<58} {:>7.2}{} (goal: at most {}{})",
+                v.what, v.got, v.unit, v.limit, v.unit
+            );
+        }
+        out.push('\n');
+        for line in &self.others {
+            let _ = writeln!(out, "{line}");
+        }
+        out
+    }
+
+    /// The page, with the notes of the old one.
+    pub fn page(&self, old: &str) -> String {
+        let mut out = String::from(
+            "<!-- Written by `cargo xtask bench overhead`. -->\n\n# What watching costs\n\n",
+        );
+        for line in &self.head {
+            let _ = writeln!(out, "- {line}");
+        }
+        out.push_str(
+            "\nCPU time of one system call in ns: median of the rounds (least-most).\n\n| |",
+        );
+        for (_, name) in CALLS {
+            let _ = write!(out, " {name} |");
+        }
+        out.push_str("\n|---|---|---|---|---|\n");
+        for (name, spreads) in &self.rows {
+            let _ = write!(out, "| {name} |");
+            for s in spreads {
+                let _ = write!(out, " {:.0} ({:.0}-{:.0}) |", s.median, s.least, s.most);
+            }
+            out.push('\n');
+        }
+        out.push_str("\n## Goals\n\nRatios are the median over the rounds of the ratio within each round.\n\n");
+        out.push_str("| | measured | goal | |\n|---|---|---|---|\n");
+        for v in &self.verdicts {
+            let verdict = if v.met() { "met" } else { "**missed**" };
+            let _ = writeln!(
+                out,
+                "| {} | {:.2}{unit} | at most {}{unit} | {verdict} |",
+                v.what,
+                v.got,
+                v.limit,
+                unit = v.unit
+            );
+        }
+        out.push_str("\n## Beside the goals\n\n");
+        for line in &self.others {
+            let _ = writeln!(out, "- {line}");
+        }
+        out.push('\n');
+        out.push_str(NOTES);
+        out.push('\n');
+        if let Some((_, notes)) = old.split_once(NOTES) {
+            out.push_str(notes.strip_prefix('\n').unwrap_or(notes));
+        }
+        out
+    }
+}
+
+/// On what, how, and what stood in the way.
+fn head(measured: &Value) -> Vec<String> {
+    let text = |key: &str| measured[key].as_str().unwrap_or("unknown").to_owned();
+    let mut lines = vec![
+        format!(
+            "machine: {} CPUs, {}, Linux {}",
+            measured["cpus"],
+            text("processor"),
+            text("kernel")
+        ),
+        format!(
+            "{} rounds, {} ms of CPU time for each call in each round; the caller pinned to the last CPU, the tools to the first; load average at the end {}",
+            measured["rounds"], measured["sample_ms"], measured["load"]
+        ),
+    ];
+    match measured["bpftrace"].as_str() {
+        Some(version) => lines.push(version.to_owned()),
+        None => lines.push("bpftrace is not installed: its rows are left out (`cargo xtask setup --tests` installs it)".into()),
+    }
+    if let Some(n @ 1..) = measured["disturbed_blocks"].as_u64() {
+        lines.push(format!(
+            "DISTURBED: in {n} of {} blocks other tracing programs were loaded on this machine, which adds to every number",
+            measured["blocks"]
+        ));
+    }
+    lines
+}
+
+fn verdicts(measured: &Value) -> Result<Vec<Verdict>> {
+    let mut verdicts = Vec::new();
+    for goal in &GOALS {
+        for call in goal.calls {
+            if let Some(got) = ratio(&measured["ns"], goal.row, goal.over, call) {
+                let what = format!("{}: {}", goal.what, name_of(call));
+                verdicts.push(Verdict {
+                    what,
+                    got,
+                    limit: goal.limit,
+                    unit: "",
+                });
+            }
+        }
+    }
+    let tools = &measured["tools"];
+    for (what, key) in [
+        ("diagnose --pid", "diagnose_ms"),
+        ("count poll", "count_ms"),
+    ] {
+        let start =
+            Spread::of(&values(&tools["start"][key])).context("the result lacks start times")?;
+        let what = format!("start of `{what}` to first data");
+        verdicts.push(Verdict {
+            what,
+            got: start.median,
+            limit: START_MS,
+            unit: " ms",
+        });
+    }
+    for (what, variant) in [("diagnose --pid", "diagnose"), ("diagnose", "diagnose_all")] {
+        let rss = Spread::of(&values(&tools[variant]["peak_rss_bytes"]))
+            .context("the result lacks memory")?;
+        let what = format!("largest resident memory of `{what}`");
+        verdicts.push(Verdict {
+            what,
+            got: rss.most / 1e6,
+            limit: RSS_MB,
+            unit: " MB",
+        });
+    }
+    Ok(verdicts)
+}
+
+fn others(measured: &Value) -> Vec<String> {
+    let (ns, tools) = (&measured["ns"], &measured["tools"]);
+    let mut lines = Vec::new();
+    for (what, row, over, call) in [
+        ("target / floor", "target", "floor", "recv_again"),
+        (
+            "target / bpftrace histogram",
+            "target",
+            "bpftrace_hist",
+            "recv_again",
+        ),
+        ("non-target / floor", "non_target", "floor", "recv_again"),
+        ("follow all / floor", "follow_all", "floor", "poll_none"),
+        ("follow all / floor", "follow_all", "floor", "poll_socket"),
+        (
+            "untraced call, floor / nothing attached",
+            "floor",
+            "nothing",
+            "getppid",
+        ),
+    ] {
+        if let Some(got) = ratio(ns, row, over, call) {
+            lines.push(format!("{what}: {}: {got:.2}", name_of(call)));
+        }
+    }
+    if let Some(start) = Spread::of(&values(&tools["start"]["bpftrace_ms"])) {
+        lines.push(format!(
+            "start of bpftrace (histogram) to first data: {:.0} ms",
+            start.median
+        ));
+    }
+    if let Some(start) = Spread::of(&values(&tools["diagnose"]["own_start_ms"])) {
+        lines.push(format!(
+            "`diagnose --pid` itself says that everything was attached after {:.0} ms (`cost.start_ns`); from outside, first data is the first byte of the report of a run of 1 ms",
+            start.median
+        ));
+    }
+    if let Some(rss) = Spread::of(&values(&tools["bpftrace_hist"]["peak_rss_bytes"])) {
+        lines.push(format!(
+            "largest resident memory of bpftrace (histogram): {:.0} MB",
+            rss.most / 1e6
+        ));
+    }
+    if let Some(rss) = Spread::of(&values(&tools["count"]["peak_rss_bytes"])) {
+        lines.push(format!(
+            "largest resident memory of `count poll recvfrom`: {:.1} MB",
+            rss.most / 1e6
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn measured(target: f64) -> Value {
+        let mut ns = json!({});
+        for (row, _) in ROWS {
+            for (call, _) in CALLS {
+                let cost = if row == "target" && call != "getppid" {
+                    target
+                } else {
+                    100.0
+                };
+                ns[row][call] = json!([cost, cost, cost * 3.0]);
+            }
+        }
+        // One slow round slows everything down in it.
+        ns["bpftrace_count"]["poll_none"] = json!([200.0, 200.0, 600.0]);
+        ns["bpftrace_count"]["poll_socket"] = json!([200.0, 200.0, 600.0]);
+        ns["bpftrace_hist"]["poll_none"] = json!([400.0, 400.0, 1200.0]);
+        ns["bpftrace_hist"]["poll_socket"] = json!([400.0, 400.0, 1200.0]);
+        json!({
+            "rounds": 3, "sample_ms": 10, "cpus": 2, "processor": "x", "kernel": "6.1", "bpftrace": "bpftrace v0",
+            "blocks": 24, "disturbed_blocks": 0, "load": 0.1, "ns": ns,
+            "tools": {
+                "start": { "diagnose_ms": [50.0], "count_ms": [20.0] },
+                "diagnose": { "peak_rss_bytes": [9e6] }, "diagnose_all": { "peak_rss_bytes": [9e6] },
+            },
+        })
+    }
+
+    #[test]
+    fn a_goal_is_met_or_missed_by_its_ratio() {
+        assert_eq!(Report::of(&measured(150.0)).unwrap().missed(), 0);
+        let report = Report::of(&measured(250.0)).unwrap();
+        // Over 2.0 times the floor and over half of bpftrace's, for both kinds of poll.
+        assert_eq!(report.missed(), 4);
+        assert!(report.text().contains("MISSED  target / floor"));
+        assert!(
+            report
+                .page("")
+                .contains("| 2.50 | at most 2 | **missed** |")
+        );
+    }
+
+    #[test]
+    fn memory_and_start_are_goals_too() {
+        let mut slow = measured(150.0);
+        slow["tools"]["start"]["count_ms"] = json!([90.0, 130.0, 140.0]);
+        slow["tools"]["diagnose_all"]["peak_rss_bytes"] = json!([9e6, 21e6]);
+        assert_eq!(Report::of(&slow).unwrap().missed(), 2);
+    }
+
+    #[test]
+    fn without_bpftrace_its_rows_are_left_out_and_the_reason_is_given() {
+        let mut alone = measured(150.0);
+        alone["bpftrace"] = Value::Null;
+        alone["ns"]
+            .as_object_mut()
+            .unwrap()
+            .retain(|row, _| !row.starts_with("bpftrace"));
+        let text = Report::of(&alone).unwrap().text();
+        assert!(text.contains("bpftrace is not installed"), "{text}");
+        assert!(!text.contains("count / bpftrace count"), "{text}");
+    }
+
+    #[test]
+    fn notes_on_the_page_stay() {
+        let report = Report::of(&measured(150.0)).unwrap();
+        let first = report.page("");
+        let with_notes = format!("{first}\n## Why\n\nBecause.\n");
+        assert_eq!(report.page(&with_notes), with_notes);
+    }
+
+    #[test]
+    fn a_result_without_rows_is_refused() {
+        assert!(Report::of(&json!({ "ns": {} })).is_err());
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between() {
+        let spread = Spread::of(&[4.0, 1.0, 2.0, 3.0]).unwrap();
+        assert_eq!(
+            spread,
+            Spread {
+                median: 2.5,
+                least: 1.0,
+                most: 4.0
+            }
+        );
+        assert_eq!(Spread::of(&[]), None);
+    }
+}
