@@ -45,5 +45,5 @@ const TESTS: &[harness::Test] = tests! {
 };
 
 fn main() -> ExitCode {
-    harness::run("e2e", TESTS)
+    harness::run("e2e", TESTS, || Ok(()))
 }

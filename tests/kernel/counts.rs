@@ -238,12 +238,12 @@ pub fn ledger_leaves_out_who_is_not_followed() -> anyhow::Result<()> {
         seen.dump(followed.pid)
     );
     ensure!(
-        seen.stats.iter().all(|(key, _)| key.tgid == followed.pid),
-        "calls of others were counted{}",
+        seen.stats.iter().all(|(key, _)| key.tgid != other.pid),
+        "calls of others are counted{}",
         seen.dump(other.pid)
     );
     ensure!(
-        seen.tasks.iter().all(|t| t.tgid == followed.pid),
+        seen.tasks.iter().all(|t| t.tgid != other.pid),
         "threads of others are followed"
     );
     Ok(())

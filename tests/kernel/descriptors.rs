@@ -53,7 +53,7 @@ pub fn a_connection_opened_before_attach_has_its_peer() -> anyhow::Result<()> {
         report_and_stay(link, &[]);
     })?;
     worker.recv()?;
-    let mut watch = Watch::of(&[&worker])?;
+    let mut watch = Watch::fresh(&[&worker])?;
     watch.step(&mut worker)?;
     let seen = watch.read()?;
     for peer in ups.iter().map(Upstream::text).chain([udp.text()]) {

@@ -117,7 +117,7 @@ pub fn threads_are_followed_old_and_new() -> anyhow::Result<()> {
         });
     })?;
     worker.recv()?;
-    let mut watch = Watch::start(&probe_tests::watch::only_followed())?;
+    let mut watch = Watch::of(&[])?;
     // Twice, as the tool does each second: nothing may be counted twice.
     ensure!(
         watch.follow(&[worker.pid])? == 1 && watch.follow(&[worker.pid])? == 1,
@@ -237,7 +237,7 @@ pub fn a_reused_pid_is_another_process() -> anyhow::Result<()> {
             link.send(&[]);
         }
     };
-    let mut watch = Watch::start(&probe_tests::watch::only_followed())?;
+    let mut watch = Watch::of(&[])?;
     let mut first = child::fork(work(3))?;
     let pid = first.pid;
     watch.follow(&[pid])?;

@@ -15,7 +15,7 @@ mod waits;
 
 use std::process::ExitCode;
 
-use probe_tests::{harness, tests};
+use probe_tests::{harness, tests, watch};
 
 const TESTS: &[harness::Test] = tests! {
     counts::{
@@ -95,6 +95,6 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(follow::EXEC) => follow::exec_workload(),
         Some(hygiene::ATTACH) => hygiene::attach_workload(),
-        _ => harness::run("kernel", TESTS),
+        _ => harness::run("kernel", TESTS, watch::attach_once),
     }
 }

@@ -12,14 +12,14 @@ use probe_tests::{
     prefork::{self, Calls, Plan, Truth},
     sys::Addr,
     upstream::{Behaviour, Exchange, Upstream},
-    watch::{Seen, Watch, assert_between, slack_ns},
+    watch::{Lent, Seen, Watch, assert_between, slack_ns},
 };
 
 const DELAY_MS: u64 = 15;
 
 /// A worker and what it did.
 pub struct Served {
-    pub watch: Watch,
+    pub watch: Lent,
     pub worker: Child,
     pub truths: Vec<Truth>,
 }

@@ -19,7 +19,7 @@ use probe_tests::{
     prefork::{self, Plan},
     sys::{self, Addr, EpollCall},
     upstream::{Behaviour, Upstream},
-    watch::{Watch, slack_ns},
+    watch::{Lent, Watch, slack_ns},
 };
 
 use crate::steps::{LONG, ask, connect, hear, report_and_stay};
@@ -117,7 +117,7 @@ pub fn a_request_begun_before_attach_is_never_taken_for_whole() -> anyhow::Resul
     let target = inet(&addr)?;
     let client = std::thread::spawn(move || prefork::ask(&target.into(), b"early", usize::MAX));
     worker.recv()?;
-    let mut watch = Watch::of(&[&worker])?;
+    let mut watch = Watch::fresh(&[&worker])?;
     let attached_ns = sys::now_ns();
     worker.go()?;
     client
@@ -165,7 +165,7 @@ pub fn a_request_begun_before_attach_is_never_taken_for_whole() -> anyhow::Resul
 
 /// A worker inside a request whose peer never answers, the client that waits for it, and the peer.
 struct Stuck {
-    watch: Watch,
+    watch: Lent,
     worker: Child,
     accepted_ns: u64,
     peer: SocketAddr,

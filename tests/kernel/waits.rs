@@ -195,7 +195,7 @@ pub fn epoll_registered_before_attach_blames_nobody_else() -> anyhow::Result<()>
         report_and_stay(link, &[ns]);
     })?;
     worker.recv()?;
-    let mut watch = Watch::of(&[&worker])?;
+    let mut watch = Watch::fresh(&[&worker])?;
     let measured = watch.step(&mut worker)?[0];
     let seen = watch.read()?;
     let calls = seen.by_peer(worker.pid, "epoll_wait");

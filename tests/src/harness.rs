@@ -50,8 +50,9 @@ impl std::error::Error for Skip {}
 /// A case that takes longer than this hangs: the whole run ends with a message.
 const WATCHDOG: Duration = Duration::from_secs(180);
 
-/// Runs the cases that the command line asks for and prints one line each.
-pub fn run(suite: &str, tests: &[Test]) -> ExitCode {
+/// Runs the cases that the command line asks for and prints one line each. `prepare` comes before the first:
+/// what it leaves open is shared by the cases and no leak.
+pub fn run(suite: &str, tests: &[Test], prepare: fn() -> anyhow::Result<()>) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = args.iter().filter(|a| !a.starts_with("--")).collect();
     let exact = args.iter().any(|a| a == "--exact");
@@ -92,6 +93,9 @@ pub fn run(suite: &str, tests: &[Test]) -> ExitCode {
     }));
     println!("running {} {suite} tests", chosen.len());
     let begun = Instant::now();
+    if let Err(error) = prepare() {
+        println!("cannot prepare: {error:#}");
+    }
     let watchdog = Watchdog::start();
     let (mut passed, mut skipped, mut failed) = (0, 0, Vec::new());
     for test in &chosen {

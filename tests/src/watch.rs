@@ -1,6 +1,12 @@
 //! Observes workloads through the library: attach, collect, and sums that a case can look into.
 
-use std::{collections::HashMap, fmt::Write as _, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fmt::Write as _,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use probe_common::{
     op, part,
@@ -53,12 +59,27 @@ impl Watch {
         })
     }
 
-    /// Attaches to these workloads only.
-    pub fn of(children: &[&Child]) -> anyhow::Result<Self> {
+    /// Attaches anew, and follows these workloads only: for cases in which the moment of attaching matters.
+    pub fn fresh(children: &[&Child]) -> anyhow::Result<Self> {
         let mut watch = Self::start(&only_followed())?;
         let pids: Vec<u32> = children.iter().map(|c| c.pid).collect();
         watch.follow(&pids)?;
         Ok(watch)
+    }
+
+    /// Follows these workloads only, with what [`attach_once`] attached: attaching takes its time, above all
+    /// in an emulated machine.
+    pub fn of(children: &[&Child]) -> anyhow::Result<Lent> {
+        let kept = KEPT.with_borrow_mut(Option::take);
+        let mut watch = match kept {
+            Some(watch) => watch,
+            None => Self::start(&only_followed())?,
+        };
+        watch.read()?;
+        watch.seen = Seen::default();
+        let pids: Vec<u32> = children.iter().map(|c| c.pid).collect();
+        watch.follow(&pids)?;
+        Ok(Lent(Some(watch)))
     }
 
     /// Follows more processes.
@@ -102,6 +123,41 @@ impl Watch {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(&self.seen)
+    }
+}
+
+thread_local! {
+    /// What [`attach_once`] attached, between two cases.
+    static KEPT: RefCell<Option<Watch>> = const { RefCell::new(None) };
+}
+
+/// Attaches what the cases share. To be called before the first case, so that its descriptors are no leak.
+pub fn attach_once() -> anyhow::Result<()> {
+    let watch = Watch::start(&only_followed())?;
+    KEPT.set(Some(watch));
+    Ok(())
+}
+
+/// The shared [`Watch`], lent to one case.
+pub struct Lent(Option<Watch>);
+
+impl Deref for Lent {
+    type Target = Watch;
+
+    fn deref(&self) -> &Watch {
+        self.0.as_ref().expect("only the drop takes it")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Watch {
+        self.0.as_mut().expect("only the drop takes it")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        KEPT.set(self.0.take());
     }
 }
 
