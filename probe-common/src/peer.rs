@@ -51,8 +51,9 @@ pub mod special {
     pub const FIRST_HASH: u64 = 16;
 }
 
-/// Longest Unix socket path (`sun_path`, unix(7)).
-pub const ADDR_LEN: usize = 112;
+/// Bytes kept of an address: a Unix socket path has at most 108 (`sun_path`, unix(7)); the rest lets the
+/// kernel side copy up to 127 bytes, a length that the verifier can see bounded by a mask.
+pub const ADDR_LEN: usize = 120;
 
 shared! {
     /// An address. Unused bytes are 0, so that equal addresses are equal bytes.

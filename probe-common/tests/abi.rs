@@ -21,7 +21,6 @@ macro_rules! layouts {
 
 const ALL: &[Layout] = layouts![
     config::Config,
-    config::Fields,
     config::Offsets,
     count::CountKey,
     count::WaitSum,

@@ -260,10 +260,21 @@ fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, peer: &mut Peer, no
     }
     match kind {
         kind::ACCEPT => request::accepted(task, ret as i32, now),
-        kind::RECV if ret > 0 && is_request_fd(task, mem::reload(&peer.fd)) => {
+        kind::RECV if ret > 0 => {
             // Only read and recvfrom pass the buffer itself.
-            let plain = op == op::READ || op == op::RECVFROM;
-            request::received(task, if plain { task.args[1] } else { 0 }, ret as u32, now);
+            let buffer = if op == op::READ || op == op::RECVFROM {
+                task.args[1]
+            } else {
+                0
+            };
+            let fd = mem::reload(&peer.fd);
+            if is_request_fd(task, fd)
+                || (peer.flags & peer_flag::INBOUND != 0
+                    && task.request.fd < 0
+                    && request::adopts(task, fd, buffer, ret as u32, now))
+            {
+                request::received(task, buffer, ret as u32, now);
+            }
         }
         kind::SEND if ret > 0 && is_request_fd(task, mem::reload(&peer.fd)) => {
             let plain = op == op::WRITE || op == op::SENDTO;

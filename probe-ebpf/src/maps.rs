@@ -121,7 +121,7 @@ pub static CONNECTING: LruHashMap<u64, Connecting> = LruHashMap::with_max_entrie
 pub static EPOLL: LruHashMap<EpollKey, u32> = LruHashMap::with_max_entries(8192, 0);
 
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 21, 0);
 
 #[map]
 pub static LOSSES: Array<u64> = Array::with_max_entries(loss::slot::COUNT, 0);

@@ -289,13 +289,21 @@ fn unix_path(address: u64, key: &mut PeerKey) -> Option<()> {
     }
     // `len` counts sun_family (2 bytes), and for a path also the NUL that ends it.
     let len = mem::kernel::<u32>(address + config!(offsets.unix_addr_len) as u64)?;
-    let mut n = len.saturating_sub(2);
+    // Masked where it is used: older verifiers lose a bound when the register is spilled in between.
+    let mut n = mem::opaque(len.saturating_sub(2) as usize) as u32 & 127;
     if n > PATH_MAX {
         n = PATH_MAX;
     }
     let from = address + config!(offsets.unix_addr_name) as u64 + 2;
-    // SAFETY: `n` is at most 108 and the field holds 112 bytes; the helper checks the source.
-    if unsafe { bpf_probe_read_kernel(key.addr.as_mut_ptr().cast(), n, from as *const _) } != 0 {
+    // SAFETY: `n` is at most 108 and the field holds 120 bytes; the helper checks the source.
+    if unsafe {
+        bpf_probe_read_kernel(
+            key.addr.as_mut_ptr().cast(),
+            mem::opaque(n as usize) as u32 & 127,
+            from as *const _,
+        )
+    } != 0
+    {
         return None;
     }
     if key.addr[0] & 0xff != 0 && n > 0 {
@@ -353,7 +361,9 @@ fn try_of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) -> Opt
                     len - 2
                 };
                 // SAFETY: `n` is at most PATH_MAX, below the field's size; the helper checks the source.
-                if unsafe { bpf_probe_read_user(to, n, from) } != 0 {
+                if unsafe { bpf_probe_read_user(to, mem::opaque(n as usize) as u32 & 127, from) }
+                    != 0
+                {
                     return None;
                 }
                 n as i64

@@ -9,7 +9,7 @@ use core::mem::offset_of;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use probe_common::{
     fastcgi, part,
-    request::{Request, SPANS, Span, event, flag as request_flag},
+    request::{PEERS, PeerUse, Request, SPANS, Span, event, flag as request_flag},
     task::{Task, flag},
 };
 
@@ -30,6 +30,8 @@ pub fn accepted(task: &mut Task, fd: i32, now: u64) {
     }
     if task.flags & flag::EVENT_DRIVEN == 0 {
         task.fastcgi = fastcgi::Reader::ZERO;
+        task.request.script_len = 0;
+        task.request.uri_len = 0;
         begin(task, fd, now);
     }
 }
@@ -54,8 +56,6 @@ pub fn begin(task: &mut Task, fd: i32, now: u64) {
     r.npeers = 0;
     r.nspans = 0;
     r.spans_lost = 0;
-    r.script_len = 0;
-    r.uri_len = 0;
 }
 
 /// The open request ends, now or when the client had its answer.
@@ -77,18 +77,32 @@ pub fn finish(task: &mut Task, now: u64) {
     task.flags &= !(flag::IN_REQUEST | flag::ANSWERED | flag::SENT_LAST | flag::RESPONSE_ENDED);
     task.requests += 1;
     let r = &mut task.request;
+    if config!(fastcgi) == 0 {
+        r.script_len = 0;
+        r.uri_len = 0;
+    }
     r.event = event::REQUEST;
     r.tgid = task.tgid;
     r.tid = task.tid;
     r.start_ticks = task.start_ticks;
     r.end_ns = end;
     r.comm = task.comm;
-    let mut spans = r.nspans as u64;
-    if spans > SPANS as u64 {
-        spans = SPANS as u64;
+    // Fast requests, of which there are many, have few peers and no spans: the record ends behind what is
+    // used.
+    let mut len =
+        offset_of!(Request, peers) as u64 + limited(r.npeers, PEERS) * size_of::<PeerUse>() as u64;
+    if r.nspans != 0 {
+        len =
+            offset_of!(Request, spans) as u64 + limited(r.nspans, SPANS) * size_of::<Span>() as u64;
     }
-    let len = offset_of!(Request, spans) as u64 + spans * size_of::<Span>() as u64;
     send((&raw const *r).cast(), len);
+}
+
+/// A number of table slots in use, as the verifier wants to see it bounded.
+#[inline(always)]
+fn limited(n: u32, slots: usize) -> u64 {
+    let n = mem::opaque(n as usize);
+    if n > slots { slots as u64 } else { n as u64 }
 }
 
 /// Waiting on the request's own connection begins: after a send, this may be the end of the request.
@@ -108,7 +122,12 @@ pub fn awaits_client(task: &mut Task, now: u64) {
 /// `n` bytes at `buffer` were received on the request's own connection.
 #[inline(always)]
 pub fn received(task: &mut Task, buffer: u64, n: u32, now: u64) {
+    let began = read_names(task, buffer, n);
     if task.flags & flag::KEPT_OPEN != 0 {
+        if !began {
+            // The rest of the last request: FastCGI's empty STDIN record arrives behind the answer.
+            return;
+        }
         let fd = task.request.fd;
         begin(task, fd, now);
     } else if task.flags & flag::ANSWERED != 0 {
@@ -123,9 +142,30 @@ pub fn received(task: &mut Task, buffer: u64, n: u32, now: u64) {
     }
     task.flags &= !flag::SENT_LAST;
     task.request.flags |= request_flag::GOT_DATA;
-    if config!(fastcgi) != 0 {
-        names(task, buffer, n);
+    if began {
+        task.request.flags |= request_flag::FASTCGI;
     }
+}
+
+/// `n` bytes at `buffer` were received on an inbound connection that we did not see accepted. A worker
+/// that kept its connection open since before we came is recognised by the next FastCGI request on it:
+/// true when that begins here, and the bytes are still to be taken in.
+#[inline(always)]
+pub fn adopts(task: &mut Task, fd: u32, buffer: u64, n: u32, now: u64) -> bool {
+    const BEGIN_REQUEST: [u8; 2] = [1, 1];
+    if task.flags & flag::EVENT_DRIVEN != 0
+        || n < 8
+        || mem::user::<[u8; 2]>(buffer) != Some(BEGIN_REQUEST)
+    {
+        return false;
+    }
+    if task.flags & flag::IN_REQUEST != 0 {
+        finish(task, now);
+    }
+    task.request.fd = fd as i32;
+    task.flags |= flag::KEPT_OPEN;
+    task.fastcgi = fastcgi::Reader::ZERO;
+    true
 }
 
 /// Do these bytes begin a new request?
@@ -170,16 +210,16 @@ impl fastcgi::Source for Received {
     }
 }
 
-/// Looks for script and URI in the FastCGI records of what was received.
+/// Looks for script and URI in the FastCGI records of what was received. True when a request begins here.
 #[inline(always)]
-fn names(task: &mut Task, buffer: u64, n: u32) {
+fn read_names(task: &mut Task, buffer: u64, n: u32) -> bool {
     if buffer == 0 {
         // A scattered read, whose buffers are not looked at: the framing is lost up to the next request.
         task.fastcgi.flags |= fastcgi::flag::LOST;
-        return;
+        return false;
     }
     let Some(scratch) = FASTCGI.get_ptr_mut(0) else {
-        return;
+        return false;
     };
     // SAFETY: the row belongs to this CPU, and tracepoint programs do not migrate.
     let scratch = unsafe { &mut *scratch };
@@ -190,7 +230,5 @@ fn names(task: &mut Task, buffer: u64, n: u32) {
         n,
         &Received { buffer },
     );
-    if saw & fastcgi::saw::BEGIN != 0 {
-        task.request.flags |= request_flag::FASTCGI;
-    }
+    saw & fastcgi::saw::BEGIN != 0
 }

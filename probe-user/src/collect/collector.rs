@@ -9,7 +9,7 @@ use aya::{
 use probe_common::{
     count::{CountKey, WaitSum},
     hist, loss,
-    peer::PeerKey,
+    peer::{self, PeerKey},
     request::{Exit, Request, event},
     stat::{Stat, StatKey},
     task::Task,
@@ -21,6 +21,7 @@ use super::{
     exchanges::LastExchanges,
     inflight,
     processes::{self, Processes},
+    sockets::Wanted,
 };
 use crate::{
     attach::{Attached, Mode, ProbeStatus, State},
@@ -105,35 +106,55 @@ impl Collector {
     /// The thread table cannot be written. Processes that have ended are skipped.
     pub fn follow(&mut self, pids: &[u32]) -> Result<usize, Error> {
         let mut alive = 0;
-        let now = monotonic_ns();
+        let mut new = Vec::new();
+        let mut wanted = Wanted::default();
         for pid in pids {
             let threads = processes::threads(*pid);
-            if !threads.is_empty() {
-                alive += 1;
+            if threads.is_empty() {
+                continue;
             }
+            alive += 1;
+            let mut fpm_worker = None;
             for tid in threads {
-                self.follow_thread(*pid, tid, now)?;
+                let Some(stat) = processes::thread_stat(*pid, tid) else {
+                    continue;
+                };
+                if !self.followed.insert((tid, stat.start_ticks)) {
+                    continue;
+                }
+                let worker = *fpm_worker.get_or_insert_with(|| processes::fpm_pool(*pid).is_some());
+                if let Some(inode) = inflight::awaited_socket(*pid, tid) {
+                    wanted.add(*pid, inode);
+                }
+                new.push((*pid, tid, worker));
+            }
+        }
+        let peers = self.peers_of(wanted)?;
+        // Where a thread stands is looked up right before its row is made, as it does not wait for us.
+        for (pid, tid, worker) in new {
+            if let Some(stat) = processes::thread_stat(pid, tid) {
+                self.insert_row(&inflight::row(pid, tid, &stat, worker, &peers))?;
             }
         }
         Ok(alive)
     }
 
-    fn follow_thread(&mut self, pid: u32, tid: u32, now: u64) -> Result<(), Error> {
-        let Some(stat) = processes::thread_stat(pid, tid) else {
-            return Ok(());
+    /// The other ends of sockets, by inode number; their addresses are made known to the kernel side.
+    fn peers_of(&mut self, wanted: Wanted) -> Result<StdHashMap<u64, PeerKey>, Error> {
+        let found = {
+            let listened: HashMap<_, u32, u32> = map(&mut self.ebpf, "LISTEN_PORTS")?;
+            wanted.find(|port| listened.get(&port.into(), 0).is_ok())
         };
-        if !self.followed.insert((tid, stat.start_ticks)) {
-            return Ok(());
-        }
-        let pool = processes::fpm_pool(pid);
-        let (task, key) = inflight::row(pid, tid, &stat, pool.is_some(), now);
-        if let Some(key) = key
-            && task.last_peer >= probe_common::peer::special::FIRST_HASH
-        {
-            let mut peers: HashMap<_, u64, PeerKey> = map(&mut self.ebpf, "PEERS")?;
+        let mut names: HashMap<_, u64, PeerKey> = map(&mut self.ebpf, "PEERS")?;
+        for key in found.values() {
             // A full table is the kernel side's to count.
-            let _ = peers.insert(task.last_peer, key, 0);
+            let _ = names.insert(peer::id(key), key, 0);
         }
+        Ok(found)
+    }
+
+    fn insert_row(&mut self, task: &Task) -> Result<(), Error> {
+        let tid = task.tid;
         let inserted = {
             let mut tasks: HashMap<_, u32, Task> = map(&mut self.ebpf, "TASKS")?;
             tasks.insert(
@@ -361,7 +382,7 @@ fn decode(bytes: &[u8], into: &mut Reading) {
         return;
     };
     match kind {
-        event::REQUEST if bytes.len() >= std::mem::offset_of!(Request, spans) => {
+        event::REQUEST if bytes.len() >= std::mem::offset_of!(Request, peers) => {
             let mut request = Request::ZERO;
             let n = bytes.len().min(size_of::<Request>());
             // SAFETY: `n` is within both; every bit pattern is a valid `Request`.
