@@ -261,7 +261,7 @@ impl Collector {
             .chain(reading.tasks.iter().map(|t| t.last_peer))
             .chain(reading.tasks.iter().flat_map(|t| used_peers(&t.request)))
             .chain(reading.requests.iter().flat_map(used_peers))
-            .filter(|id| *id >= probe_common::peer::special::FIRST_HASH)
+            .filter(|id| *id >= peer::special::FIRST_HASH)
             .filter(|id| !self.peers.contains_key(id))
             .collect();
         if !unknown.is_empty() {

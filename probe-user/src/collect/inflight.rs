@@ -3,12 +3,7 @@
 //! A worker that has hung in one poll for a minute makes no event in a window of ten seconds; its wait
 //! and its peer must be known all the same.
 
-use std::{
-    ffi::OsStr,
-    fs,
-    net::{Ipv4Addr, Ipv6Addr},
-    os::unix::ffi::OsStrExt,
-};
+use std::{collections::HashMap, ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
 use probe_common::{
     op::{self, OPS, kind},
@@ -17,11 +12,29 @@ use probe_common::{
     task::{Task, flag, state},
 };
 
-use super::processes::Stat;
+use super::{monotonic_ns, processes::Stat};
 use crate::attach::op_of_nr;
 
-/// The row of a thread as it is now, and the address of the peer it waits for.
-pub fn row(pid: u32, tid: u32, stat: &Stat, fpm_worker: bool, now: u64) -> (Task, Option<PeerKey>) {
+/// The socket that a thread is blocked on, by inode number; none when it waits for its next connection, as
+/// most workers do.
+pub fn awaited_socket(pid: u32, tid: u32) -> Option<u64> {
+    let (nr, args) = syscall(pid, tid)?;
+    match waited_on(pid, kind_of(op_of_nr(nr)), &args)? {
+        On::Socket(inode) => Some(inode),
+        On::Other => None,
+    }
+}
+
+/// The row of a thread as it is now. `peers` are the other ends of the sockets that
+/// [`awaited_socket`] told of.
+pub fn row(
+    pid: u32,
+    tid: u32,
+    stat: &Stat,
+    fpm_worker: bool,
+    peers: &HashMap<u64, PeerKey>,
+) -> Task {
+    let now = monotonic_ns();
     let mut task = Task::ZERO;
     task.tid = tid;
     task.tgid = pid;
@@ -37,7 +50,6 @@ pub fn row(pid: u32, tid: u32, stat: &Stat, fpm_worker: bool, now: u64) -> (Task
         _ => state::RUNNING,
     };
     task.uninterruptible = (stat.state == b'D').into();
-    let mut key = None;
     let mut idle = false;
     if task.state == state::BLOCKED
         && let Some((nr, args)) = syscall(pid, tid)
@@ -47,10 +59,10 @@ pub fn row(pid: u32, tid: u32, stat: &Stat, fpm_worker: bool, now: u64) -> (Task
         task.op = op;
         task.op_start_ns = now;
         task.args.copy_from_slice(&args[..5]);
-        let kind = OPS.get(op as usize).map_or(kind::NONE, |o| o.kind);
+        let kind = kind_of(op);
         idle = kind == kind::ACCEPT;
-        if let Some(fd) = waited_fd(pid, kind, &args) {
-            (task.last_peer, key) = peer_of(pid, fd);
+        if let Some(on) = waited_on(pid, kind, &args) {
+            task.last_peer = peer_id(&on, peers);
         }
         if matches!(op, op::SELECT | op::PSELECT6) {
             task.args[4] = 0;
@@ -64,7 +76,23 @@ pub fn row(pid: u32, tid: u32, stat: &Stat, fpm_worker: bool, now: u64) -> (Task
         task.request.start_ns = now;
         task.request.flags = request_flag::PARTIAL | request_flag::GOT_DATA;
     }
-    (task, key)
+    task
+}
+
+/// The peer that the kernel side would charge the wait to.
+fn peer_id(on: &On, peers: &HashMap<u64, PeerKey>) -> u64 {
+    match on {
+        On::Other => special::LOCAL,
+        On::Socket(inode) => match peers.get(inode) {
+            None => special::UNKNOWN,
+            Some(key) if key.flags & peer::flag::INBOUND != 0 => special::CLIENT,
+            Some(key) => peer::id(key),
+        },
+    }
+}
+
+fn kind_of(op: u32) -> u8 {
+    OPS.get(op as usize).map_or(kind::NONE, |o| o.kind)
 }
 
 /// Number and arguments of the system call that a thread is blocked in (proc_pid_syscall(5)).
@@ -82,10 +110,21 @@ fn parse_syscall(text: &str) -> Option<(u64, [u64; 6])> {
     Some((nr, args))
 }
 
-/// The descriptor that a call waits for, when it is one.
-fn waited_fd(pid: u32, kind: u8, args: &[u64; 6]) -> Option<u32> {
+/// What a call waits for.
+#[derive(Debug, PartialEq, Eq)]
+enum On {
+    /// A socket, by inode number.
+    Socket(u64),
+    /// Another descriptor.
+    Other,
+}
+
+/// What a call waits for, when it is a descriptor. A wait for the next connection has no other end.
+fn waited_on(pid: u32, kind: u8, args: &[u64; 6]) -> Option<On> {
     match kind {
-        kind::CONNECT | kind::ACCEPT | kind::RECV | kind::SEND => Some(args[0] as u32),
+        kind::CONNECT | kind::RECV | kind::SEND => {
+            Some(socket_inode(pid, args[0] as u32).map_or(On::Other, On::Socket))
+        }
         kind::POLL => {
             // The first descriptor of the set that is a socket; struct pollfd is 8 bytes.
             let n = args[1].min(8) as usize;
@@ -96,7 +135,8 @@ fn waited_fd(pid: u32, kind: u8, args: &[u64; 6]) -> Option<u32> {
                 .0
                 .iter()
                 .map(|entry| u32::from_ne_bytes([entry[0], entry[1], entry[2], entry[3]]))
-                .find(|fd| socket_inode(pid, *fd).is_some())
+                .find_map(|fd| socket_inode(pid, fd))
+                .map(On::Socket)
         }
         _ => None,
     }
@@ -122,62 +162,6 @@ fn inode_of(link: &OsStr) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The peer behind a socket descriptor, as the kernel side would name it.
-fn peer_of(pid: u32, fd: u32) -> (u64, Option<PeerKey>) {
-    let Some(inode) = socket_inode(pid, fd) else {
-        return (special::LOCAL, None);
-    };
-    for (file, protocol) in [("tcp", 6), ("tcp6", 6), ("udp", 17), ("udp6", 17)] {
-        let Ok(table) = fs::read_to_string(format!("/proc/{pid}/net/{file}")) else {
-            continue;
-        };
-        for line in table.lines() {
-            if let Some(mut key) = remote_of(line, inode) {
-                key.protocol = protocol;
-                return (peer::id(&key), Some(key));
-            }
-        }
-    }
-    (special::UNKNOWN, None)
-}
-
-/// The remote end of a line of /proc/net/{tcp,udp}{,6}, if its inode is the one sought.
-fn remote_of(line: &str, inode: u64) -> Option<PeerKey> {
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    if fields.get(9)?.parse::<u64>().ok()? != inode {
-        return None;
-    }
-    let (address, port) = fields.get(2)?.split_once(':')?;
-    let mut key = PeerKey::ZERO;
-    key.port = u16::from_str_radix(port, 16).ok()?;
-    // The kernel prints words in its own byte order.
-    let mut words = Vec::new();
-    for i in 0..address.len() / 8 {
-        words.push(u32::from_str_radix(address.get(i * 8..i * 8 + 8)?, 16).ok()?);
-    }
-    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
-    match bytes.len() {
-        4 => set_v4(&mut key, Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
-        16 => {
-            let address = Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?);
-            match address.to_ipv4_mapped() {
-                Some(v4) => set_v4(&mut key, v4),
-                None => {
-                    key.kind = peer::kind::INET6;
-                    key.set_address(&address.octets());
-                }
-            }
-        }
-        _ => return None,
-    }
-    (key.port != 0).then_some(key)
-}
-
-fn set_v4(key: &mut PeerKey, address: Ipv4Addr) {
-    key.kind = peer::kind::INET;
-    key.set_address(&address.octets());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,18 +178,22 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_remote_end_by_inode() {
-        let v4 = "  1: 0100007F:C350 057100CB:01BB 01 00000000:00000000 00:00000000 00000000 33 0 4242 1";
-        let key = remote_of(v4, 4242).unwrap();
-        assert_eq!((key.address(), key.port), (&[203, 0, 113, 5][..], 443));
-        assert!(remote_of(v4, 4243).is_none());
-        let mapped = "  1: 0000000000000000FFFF00000100007F:C350 0000000000000000FFFF00000100007F:0016 01 \
-                      00000000:00000000 00:00000000 00000000 0 0 9 1";
-        let key = remote_of(mapped, 9).unwrap();
-        assert_eq!(
-            (key.kind, key.address()),
-            (peer::kind::INET, &[127, 0, 0, 1][..])
-        );
+    fn a_wait_is_charged_as_the_kernel_side_does() {
+        let outbound = PeerKey {
+            kind: peer::kind::INET,
+            port: 443,
+            ..PeerKey::ZERO
+        };
+        let inbound = PeerKey {
+            flags: peer::flag::INBOUND,
+            ..PeerKey::ZERO
+        };
+        let peers = HashMap::from([(7, outbound), (8, inbound)]);
+        assert_eq!(peer_id(&On::Socket(7), &peers), peer::id(&outbound));
+        assert_eq!(peer_id(&On::Socket(8), &peers), special::CLIENT);
+        assert_eq!(peer_id(&On::Socket(9), &peers), special::UNKNOWN);
+        assert_eq!(peer_id(&On::Other, &peers), special::LOCAL);
+        assert_eq!(waited_on(0, kind::ACCEPT, &[0; 6]), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod exchanges;
 mod inflight;
 mod processes;
 mod reading;
+mod sockets;
 
 pub use collector::{Collector, monotonic_ns};
 pub use cost::KernelCost;
