@@ -144,8 +144,15 @@ pub fn a_pool_that_ends_while_watched_ends_the_run() -> anyhow::Result<()> {
         output.stderr
     );
     let report = Report::of(&output)?;
-    let requests = report.group(&pool)?.number("requests")?;
-    ensure!(requests == 1, "{requests} requests, made 1");
+    let group = report
+        .group(&pool)
+        .map_err(|_| anyhow::anyhow!("no group {pool}: {}", report.brief()))?;
+    let requests = group.number("requests")?;
+    ensure!(
+        requests == 1,
+        "{requests} requests, made 1\n{}",
+        report.brief()
+    );
     Ok(())
 }
 

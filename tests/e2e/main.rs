@@ -25,6 +25,7 @@ const TESTS: &[harness::Test] = tests! {
     healthy::{
         a_fast_page_at_full_load_has_no_finding,
         every_request_is_counted,
+        connections_kept_from_before_cost_one_request_a_worker,
         an_idle_pool_has_no_finding,
     }
     other_servers::{

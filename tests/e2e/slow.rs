@@ -71,9 +71,10 @@ fn run(case: Case) -> anyhow::Result<()> {
         u8::from(case.calls == Calls::AtOnce)
     );
 
+    let at_once = if case.keep_conn { WORKERS / 2 } else { WORKERS };
     let tool = Tool::start_attached(&["diagnose", "--pool", &pool, "--duration", "60s", "--json"])?;
     let before = stack.access_log()?.len();
-    let answers = web::get_many(stack.addr, &page, REQUESTS, WORKERS)?;
+    let answers = web::get_many(stack.addr, &page, REQUESTS, at_once)?;
     web::wait_for("the access log", std::path::Path::new(""), || {
         stack
             .access_log()
@@ -134,6 +135,14 @@ fn run(case: Case) -> anyhow::Result<()> {
         ("exchanges", "rounds with it", calls),
     ] {
         let got = numbers[field].as_u64();
+        if field == "exchanges" && case.calls == Calls::AtOnce {
+            // Rounds are told apart by peer, not by connection: those at once are one.
+            ensure!(
+                got.is_some_and(|n| (REQUESTS as u64..=calls).contains(&n)),
+                "{numbers}"
+            );
+            continue;
+        }
         ensure!(
             got == Some(expected),
             "{field}: {got:?} instead of {expected}: {numbers}"

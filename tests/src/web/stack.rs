@@ -30,7 +30,9 @@ pub struct Settings<'a> {
     pub workers: usize,
     /// How nginx reaches it.
     pub fastcgi: FastCgi,
-    /// `fastcgi_keep_conn on`, with as many idle connections kept as there are workers.
+    /// `fastcgi_keep_conn on`, with as many idle connections kept as there are workers. A worker with such a
+    /// connection serves no other, so no more requests may come at once than half of the workers can take:
+    /// else one may wait behind an idle connection until nginx gives up.
     pub keep_conn: bool,
 }
 
@@ -41,7 +43,7 @@ pub struct Stack {
     /// Process id of the PHP-FPM master.
     pub master: u32,
     // Ended in this order.
-    _nginx: Spawned,
+    nginx: Spawned,
     _fpm: Spawned,
     dir: tempfile::TempDir,
 }
@@ -119,10 +121,10 @@ impl Stack {
         let fpm = start_fpm(dir.path(), &listen, settings)?;
         let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let nginx = start_nginx(dir.path(), &listen, addr, settings)?;
-        let stack = Self {
+        let mut stack = Self {
             addr,
             master: fpm.process.id(),
-            _nginx: nginx,
+            nginx,
             _fpm: fpm,
             dir,
         };
@@ -132,7 +134,20 @@ impl Stack {
             "the page does not work: {answer:?}\n{}",
             stack.logs()
         );
+        stack.close_kept_connections()?;
         Ok(stack)
+    }
+
+    /// Lets nginx start a new worker, so that no connection to PHP-FPM is left from before.
+    fn close_kept_connections(&mut self) -> anyhow::Result<()> {
+        let nginx = self.nginx.process.id();
+        let old = children(nginx);
+        self.nginx.signal(libc::SIGHUP);
+        let log = self.dir.path().join("nginx.log");
+        wait_for("a new nginx worker", &log, || {
+            let now = children(nginx);
+            !now.is_empty() && now.iter().all(|pid| !old.contains(pid))
+        })
     }
 
     /// Lines of the access log so far. nginx writes a line after the answer has been sent.
