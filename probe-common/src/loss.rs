@@ -22,6 +22,8 @@ pub mod slot {
     pub const COUNTS_FULL: u32 = 8;
     /// More descriptors were polled at once than are looked at: the one that woke was not found.
     pub const POLL_SET_TOO_LARGE: u32 = 9;
+    /// The kernel did not report a switch of a followed thread: the time up to the next one is unexplained.
+    pub const SWITCH_UNSEEN: u32 = 10;
     /// Number of slots.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 11;
 }

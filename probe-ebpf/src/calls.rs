@@ -4,6 +4,7 @@
 //! entry notes the arguments; the return finds the descriptor that ended the wait, its peer, and charges.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_log_ebpf::debug;
 use probe_common::{
     config::WAIT_CLASS,
     loss,
@@ -26,6 +27,8 @@ use crate::{
 const MAX_POLLED: u32 = 64;
 /// Words of 64 descriptors of one select that are looked at (FD_SETSIZE is 1024).
 const MAX_SELECT_WORDS: u32 = 16;
+/// TCP_CLOSE (include/net/tcp_states.h); a Unix socket has it only when it is not connected.
+const TCP_CLOSE: u8 = 7;
 
 /// Entry of connect.
 #[tracepoint]
@@ -107,9 +110,7 @@ fn entered<const N: usize>(ctx: &TracePointContext) -> Option<&'static mut Task>
     }
     let now = mem::now_ns();
     if task.state != state::RUNNING {
-        // The row was made from outside while the thread changed state.
-        task.state = state::RUNNING;
-        task.since_ns = now;
+        task::settle(task, now);
     }
     task.op = op;
     task.op_start_ns = now;
@@ -216,6 +217,12 @@ fn returned(ctx: &TracePointContext, kind: u8) -> Option<()> {
     if kind == kind::SEND && peer.flags & peer_flag::UNCONNECTED != 0 {
         datagram_address(task, op, fd, peer);
     }
+    if config!(log) != 0 && peer.id == special::UNKNOWN {
+        debug!(
+            ctx,
+            "tid {} operation {}: the peer of descriptor {} is unknown", task.tid, op, fd
+        );
+    }
     charge_call(task, op, kind, ret, peer, now);
     Some(())
 }
@@ -228,8 +235,17 @@ const NO_FD: u32 = u32::MAX;
 #[inline(always)]
 fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, peer: &mut Peer, now: u64) {
     let blocked = task.op_blocked_ns;
-    let mine = is_request_fd(task, peer.fd) && peer.id >= special::FIRST_HASH;
-    peer.part = part_of(kind, peer, mine) as u32;
+    let mine = is_request_fd(task, peer.fd);
+    if mine && peer.state == TCP_CLOSE {
+        // Its local port is gone, by which it would be known as inbound.
+        peer.id = special::CLIENT;
+    }
+    let waits_for_next = task.flags & flag::KEPT_OPEN != 0;
+    peer.part = match (mine, waits_for_next) {
+        (true, true) => part::IDLE,
+        (true, false) => part::CLIENT,
+        (false, _) => part_of(kind, peer),
+    } as u32;
     peer.slot = NO_SLOT;
     let call = Call {
         op,
@@ -286,10 +302,7 @@ fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, peer: &mut Peer, no
 
 /// The part of a thread's time that a wait on this peer belongs to.
 #[inline(always)]
-fn part_of(kind: u8, peer: &Peer, mine: bool) -> usize {
-    if mine {
-        return part::CLIENT;
-    }
+fn part_of(kind: u8, peer: &Peer) -> usize {
     if kind == kind::ACCEPT || peer.flags & peer_flag::LISTENER != 0 {
         return part::IDLE;
     }

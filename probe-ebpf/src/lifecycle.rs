@@ -3,6 +3,7 @@
 use aya_ebpf::{
     helpers::generated::bpf_ringbuf_output, macros::raw_tracepoint, programs::RawTracePointContext,
 };
+use aya_log_ebpf::info;
 use probe_common::{
     loss,
     request::{Exit, event, flag as request_flag},
@@ -38,6 +39,12 @@ fn try_fork(ctx: &RawTracePointContext) -> Option<()> {
     task.flags |= flag::IDENTIFIED;
     task.state = state::RUNNABLE;
     task.since_ns = mem::now_ns();
+    if config!(log) != 0 {
+        info!(
+            ctx,
+            "tid {} forked by tid {}: followed", task.tid, parent.tid
+        );
+    }
     Some(())
 }
 
@@ -54,13 +61,13 @@ pub fn on_exec(_ctx: RawTracePointContext) -> i32 {
 /// A thread ends: what it had goes out on the ring, and its row is removed, so that a new thread with the
 /// same id starts afresh.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn on_exit(_ctx: RawTracePointContext) -> i32 {
-    let _ = try_exit();
+pub fn on_exit(ctx: RawTracePointContext) -> i32 {
+    let _ = try_exit(&ctx);
     0
 }
 
 #[inline(always)]
-fn try_exit() -> Option<()> {
+fn try_exit(ctx: &RawTracePointContext) -> Option<()> {
     let (tid, tgid) = mem::current_ids();
     let task = task::followed(tid)?;
     if task.flags & flag::IDENTIFIED == 0 {
@@ -83,6 +90,9 @@ fn try_exit() -> Option<()> {
     };
     send((&raw const exit).cast(), size_of::<Exit>() as u64);
     let _ = TASKS.remove(tid);
+    if config!(log) != 0 {
+        info!(ctx, "tid {} ended", tid);
+    }
     Some(())
 }
 

@@ -14,7 +14,7 @@ use probe_common::{
 use crate::{
     maps::{SELFTEST, config, lost},
     mem, selftest,
-    task::{followed, off_cpu, unblocked},
+    task::{followed, off_cpu, unblocked, unseen},
 };
 
 /// TASK_UNINTERRUPTIBLE (include/linux/sched.h): what ps calls D.
@@ -72,10 +72,14 @@ fn try_switch(ctx: &RawTracePointContext) -> Option<()> {
 
 #[inline(always)]
 fn on_cpu(task: &mut Task, now: u64) {
-    if task.state == state::BLOCKED {
-        unblocked(task, now);
-    } else if task.state == state::RUNNABLE && now > task.since_ns {
-        task.life[part::RUN_QUEUE] += now - task.since_ns;
+    match task.state {
+        state::BLOCKED => unblocked(task, now),
+        state::RUNNABLE => {
+            if now > task.since_ns {
+                task.life[part::RUN_QUEUE] += now - task.since_ns;
+            }
+        }
+        _ => unseen(task, now),
     }
     task.state = state::RUNNING;
     task.since_ns = now;

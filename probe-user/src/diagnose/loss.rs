@@ -92,6 +92,13 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         "the peers of these waits are unknown",
         Level::Medium,
     ),
+    (
+        slot::SWITCH_UNSEEN,
+        "switch_unseen",
+        "switches of a followed thread that the kernel did not report",
+        "the time up to the next one stands under \"unexplained\"",
+        Level::High,
+    ),
 ];
 
 /// What was lost in a window; empty when nothing was.
