@@ -244,6 +244,9 @@ fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, peer: &mut Peer, no
     peer.part = match (mine, waits_for_next) {
         (true, true) => part::IDLE,
         (true, false) => part::CLIENT,
+        // A time-out on several descriptors: within a request one of them was waited for, else it is an
+        // event loop that looks after itself.
+        (false, _) if peer.id == special::SEVERAL && task.flags & flag::IN_REQUEST == 0 => part::IDLE,
         (false, _) => part_of(kind, peer),
     } as u32;
     peer.slot = NO_SLOT;

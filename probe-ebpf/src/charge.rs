@@ -89,7 +89,7 @@ pub fn call(task: &Task, call: &Call) {
     }
     record(&mut stat.hist, call.duration);
     if call.ret < 0 {
-        error(stat, (-call.ret) as u32);
+        error(stat, mem::errno_of(call.ret));
     }
 }
 

@@ -30,11 +30,7 @@ pub fn on_count(ctx: TracePointContext) -> u32 {
         return 0;
     }
     let ret = mem::field::<i64>(&ctx, 16);
-    let errno = if (-4095..0).contains(&ret) {
-        -ret as u32
-    } else {
-        0
-    };
+    let errno = mem::errno_of(ret);
     add(mem::field::<u32>(&ctx, 8), errno);
     0
 }
@@ -95,11 +91,7 @@ fn try_wait_return(ctx: &TracePointContext) -> Option<()> {
         return None;
     }
     let ret = mem::field::<i64>(ctx, 16);
-    let errno = if (-4095..0).contains(&ret) {
-        -ret as u32
-    } else {
-        0
-    };
+    let errno = mem::errno_of(ret);
     let nr = mem::field::<u32>(ctx, 8);
     add(nr, errno);
     // SAFETY: copied out at once.

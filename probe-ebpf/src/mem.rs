@@ -85,3 +85,15 @@ pub fn reload(n: &u32) -> u32 {
     // SAFETY: a valid reference.
     unsafe { core::ptr::from_ref(n).read_volatile() }
 }
+
+/// The errno that a call returned, 0 when it succeeded. The tracepoint sees ERESTARTSYS and its kin (512 to
+/// 516, include/linux/errno.h) before they become EINTR or a restart.
+#[inline(always)]
+pub fn errno_of(ret: i64) -> u32 {
+    const EINTR: u32 = 4;
+    match ret {
+        -516..=-512 => EINTR,
+        -4095..0 => -ret as u32,
+        _ => 0,
+    }
+}
