@@ -87,6 +87,7 @@ pub fn every_request_is_counted() -> anyhow::Result<()> {
                 .access_log()
                 .is_ok_and(|log| log.len() >= before + REQUESTS)
         })?;
+        std::thread::sleep(Duration::from_millis(100));
         let report = Report::of(&tool.interrupt()?)?;
         let requests = report.group(&pool)?.number("requests")?;
         let lines = stack.access_log()?.len() - before;

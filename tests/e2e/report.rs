@@ -79,17 +79,14 @@ impl Report {
         out
     }
 
-    /// Sum of everything that was lost.
+    /// Sum of everything that was lost, but for what the kernel itself left out.
     pub fn lost(&self) -> u64 {
-        fn sum(value: &Value) -> u64 {
-            match value {
-                Value::Number(n) => n.as_u64().unwrap_or(0),
-                Value::Array(all) => all.iter().map(sum).sum(),
-                Value::Object(all) => all.values().map(sum).sum(),
-                _ => 0,
-            }
-        }
-        sum(&self.0["losses"])
+        let losses = self.0["losses"].as_array().map_or(&[][..], Vec::as_slice);
+        losses
+            .iter()
+            .filter(|loss| loss["id"] != "switch_unseen")
+            .map(|loss| loss["count"].as_u64().unwrap_or(u64::MAX))
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -112,6 +109,12 @@ impl Group<'_> {
             number(self.0, "wall_ns")?,
             parts.values().filter_map(Value::as_u64).sum(),
         ))
+    }
+
+    /// Share of the wall time that it could not explain.
+    pub fn unexplained(&self) -> anyhow::Result<f64> {
+        let wall = number(self.0, "wall_ns")?;
+        Ok(number(&self.0["parts"], "unexplained_ns")? as f64 / wall.max(1) as f64)
     }
 
     /// The peer waited for most: its name, and numbers about it in finished requests.
