@@ -3,7 +3,9 @@
 //! One program serves every tracepoint with the same shape; which call it is comes from the record. The
 //! entry notes the arguments; the return finds the descriptor that ended the wait, its peer, and charges.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{
+    helpers::generated::bpf_probe_read_user, macros::tracepoint, programs::TracePointContext,
+};
 use aya_log_ebpf::debug;
 use probe_common::{
     config::WAIT_CLASS,
@@ -17,14 +19,14 @@ use probe_common::{
 use crate::{
     charge::{self, Call},
     epoll, established,
-    maps::{config, found, lost, op_of},
+    maps::{SETS, config, found, lost, op_of},
     mem,
     peer::{self, NO_SLOT, Peer},
     request, task,
 };
 
 /// Descriptors of one poll that are looked at.
-const MAX_POLLED: u32 = 64;
+const MAX_POLLED: u32 = 63;
 /// Words of 64 descriptors of one select that are looked at (FD_SETSIZE is 1024).
 const MAX_SELECT_WORDS: u32 = 16;
 /// TCP_CLOSE (include/net/tcp_states.h); a Unix socket has it only when it is not connected.
@@ -246,7 +248,9 @@ fn charge_call(task: &mut Task, op: u32, kind: u8, ret: i64, peer: &mut Peer, no
         (true, false) => part::CLIENT,
         // A time-out on several descriptors: within a request one of them was waited for, else it is an
         // event loop that looks after itself.
-        (false, _) if peer.id == special::SEVERAL && task.flags & flag::IN_REQUEST == 0 => part::IDLE,
+        (false, _) if peer.id == special::SEVERAL && task.flags & flag::IN_REQUEST == 0 => {
+            part::IDLE
+        }
         (false, _) => part_of(kind, peer),
     } as u32;
     peer.slot = NO_SLOT;
@@ -399,19 +403,19 @@ fn polled(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
             shared_peer(array, n, peer)
         };
     }
+    let Some(set) = pollfds(array, n) else {
+        peer.set_special(special::UNKNOWN);
+        return NO_FD;
+    };
     let mut i = 0;
     while i < MAX_POLLED {
         if i >= n {
             break;
         }
         // struct pollfd: int fd; short events; short revents.
-        let Some(entry) = mem::user::<[u32; 2]>(array + i as u64 * 8) else {
-            lost(loss::slot::READ_FAILED);
-            peer.set_special(special::UNKNOWN);
-            return NO_FD;
-        };
-        if entry[1] >> 16 != 0 {
-            return entry[0];
+        let entry = set[i as usize];
+        if entry >> 48 != 0 {
+            return entry as u32;
         }
         i += 1;
     }
@@ -420,28 +424,55 @@ fn polled(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
     NO_FD
 }
 
+/// Copies the first entries of an array of pollfd.
+#[inline(always)]
+fn pollfds(array: u64, n: u32) -> Option<&'static [u64; 128]> {
+    let n = if n > MAX_POLLED { MAX_POLLED } else { n };
+    copy_set(array, 0, n * 8)
+}
+
+/// Copies `len` (up to 512) bytes of user memory to word `at` (up to 32) of the scratch sets.
+#[inline(always)]
+fn copy_set(from: u64, at: usize, len: u32) -> Option<&'static [u64; 128]> {
+    let sets = SETS.get_ptr_mut(0)?;
+    // SAFETY: the row belongs to this CPU, and tracepoint programs do not migrate.
+    let sets = unsafe { &mut *sets };
+    let len = mem::opaque(len as usize) as u32 & 511;
+    // SAFETY: at most 32 words and 511 bytes into 1,024; the helper checks the source.
+    let failed = unsafe {
+        let to = sets.as_mut_ptr().add(at).cast();
+        bpf_probe_read_user(to, len, from as *const _)
+    };
+    if failed != 0 {
+        lost(loss::slot::READ_FAILED);
+        return None;
+    }
+    Some(sets)
+}
+
 /// A descriptor that stands for all sockets of a poll set, if they lead to one address; local
 /// descriptors (wake-up pipes) do not count. Otherwise `peer` says "several".
 #[inline(never)]
 fn shared_peer(array: u64, n: u32, peer: &mut Peer) -> u32 {
-    const LOOKED_AT: u32 = 4;
-    let Some(one) = found(1) else { return NO_FD };
-    let mut fd = NO_FD;
+    const LOOKED_AT: u32 = 8;
+    let (Some(one), Some(set)) = (found(1), pollfds(array, n)) else {
+        return NO_FD;
+    };
+    peer.fd = NO_FD;
     let mut i = 0;
     while i < LOOKED_AT {
         if i >= n {
             break;
         }
-        if let Some(entry) = mem::user::<u32>(array + i as u64 * 8) {
-            peer::of_fd(entry, one);
-            if one.id >= special::FIRST_HASH && !is_socketpair(one) {
-                if fd != NO_FD && one.id != peer.id {
-                    peer.set_special(special::SEVERAL);
-                    return NO_FD;
-                }
-                fd = entry;
-                peer.id = one.id;
+        let entry = set[i as usize] as u32;
+        peer::of_fd(entry, one);
+        if one.id >= special::FIRST_HASH && !is_socketpair(one) {
+            if peer.fd != NO_FD && one.id != peer.id {
+                peer.set_special(special::SEVERAL);
+                return NO_FD;
             }
+            peer.fd = entry;
+            peer.id = one.id;
         }
         i += 1;
     }
@@ -450,11 +481,11 @@ fn shared_peer(array: u64, n: u32, peer: &mut Peer) -> u32 {
         peer.set_special(special::SEVERAL);
         return NO_FD;
     }
-    if fd == NO_FD {
+    if peer.fd == NO_FD {
         // Only local descriptors.
         peer.set_special(special::LOCAL);
     }
-    fd
+    peer.fd
 }
 
 /// A Unix socket whose other end has no name: libraries wake their own poll with one.
@@ -469,14 +500,19 @@ fn is_socketpair(peer: &Peer) -> bool {
 #[inline(always)]
 fn only_selected(task: &mut Task) {
     task.args[4] = 0;
-    let nfds = task.args[0];
+    let words = set_words(task.args[0]);
+    let (Some(sets), Some(_)) = (
+        set_of(task.args[1], 0, words),
+        set_of(task.args[2], 16, words),
+    ) else {
+        return;
+    };
     let mut word = 0;
     while word < MAX_SELECT_WORDS {
-        if word as u64 * 64 >= nfds {
+        if word >= words {
             break;
         }
-        let read = word_of(task.args[1], word);
-        let both = read | word_of(task.args[2], word);
+        let both = sets[word as usize] | sets[word as usize + 16];
         if both != 0 {
             if both & (both - 1) != 0 || task.args[4] != 0 {
                 task.args[4] = 0;
@@ -488,13 +524,32 @@ fn only_selected(task: &mut Task) {
     }
 }
 
-/// A word of an fd_set; 0 where there is none.
+/// Words of an fd_set that hold descriptors below `nfds`.
 #[inline(always)]
-fn word_of(set: u64, word: u32) -> u64 {
-    if set == 0 {
-        return 0;
+fn set_words(nfds: u64) -> u32 {
+    let words = (nfds as u32).wrapping_add(63) >> 6;
+    if words > MAX_SELECT_WORDS {
+        MAX_SELECT_WORDS
+    } else {
+        words
     }
-    mem::user::<u64>(set + word as u64 * 8).unwrap_or(0)
+}
+
+/// Copies an fd_set to word `at` of the scratch sets; one that is not given is empty.
+#[inline(always)]
+fn set_of(set: u64, at: usize, words: u32) -> Option<&'static [u64; 128]> {
+    if set == 0 {
+        let sets = SETS.get_ptr_mut(0)?;
+        // SAFETY: the row belongs to this CPU, and tracepoint programs do not migrate.
+        let sets = unsafe { &mut *sets };
+        let mut i = 0;
+        while i < MAX_SELECT_WORDS as usize {
+            sets[at + i] = 0;
+            i += 1;
+        }
+        return Some(sets);
+    }
+    copy_set(set, at, words * 8)
 }
 
 /// Position of the lowest bit that is set, by a de Bruijn sequence: a cascade of comparisons would make
@@ -531,17 +586,16 @@ fn selected(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
         }
         return task.args[4] as u32 - 1;
     }
-    let mut set = 1;
-    while set <= 3 {
-        let base = match set {
-            1 => task.args[1],
-            2 => task.args[2],
-            _ => task.args[3],
-        };
-        if let Some(fd) = first_in_set(base, nfds) {
-            return fd;
-        }
-        set += 1;
+    let words = set_words(nfds);
+    // Ready to read, ready to write, exceptional: the first one that has a descriptor counts.
+    if let Some(fd) = first_in_set(task.args[1], words) {
+        return fd;
+    }
+    if let Some(fd) = first_in_set(task.args[2], words) {
+        return fd;
+    }
+    if let Some(fd) = first_in_set(task.args[3], words) {
+        return fd;
     }
     lost(loss::slot::POLL_SET_TOO_LARGE);
     peer.set_special(special::UNKNOWN);
@@ -550,13 +604,17 @@ fn selected(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
 
 /// The lowest descriptor in an fd_set.
 #[inline(always)]
-fn first_in_set(base: u64, nfds: u64) -> Option<u32> {
+fn first_in_set(set: u64, words: u32) -> Option<u32> {
+    if set == 0 {
+        return None;
+    }
+    let sets = copy_set(set, 0, words * 8)?;
     let mut word = 0;
     while word < MAX_SELECT_WORDS {
-        if word as u64 * 64 >= nfds {
+        if word >= words {
             break;
         }
-        let bits = word_of(base, word);
+        let bits = sets[word as usize];
         if bits != 0 {
             return Some(word * 64 + lowest_bit(bits));
         }

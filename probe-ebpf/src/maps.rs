@@ -105,6 +105,12 @@ pub static FOUND: PerCpuArray<Peer> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static FASTCGI: PerCpuArray<fastcgi::Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// A copy of the descriptor sets that a poll or select passed: one read of user memory instead of many,
+/// and words that the verifier knows nothing about. 512 bytes are used; the rest keeps a masked length
+/// inside.
+#[map]
+pub static SETS: PerCpuArray<[u64; 128]> = PerCpuArray::with_max_entries(1, 0);
+
 /// Where an unconnected UDP socket (by inode number) last sent to.
 #[map]
 pub static UDP_SENT_TO: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);

@@ -159,12 +159,11 @@ pub fn try_of_sock(sock: u64, into: &mut Peer) -> Option<bool> {
     into.sock = sock;
     let family = mem::kernel::<u16>(sock + config!(offsets.skc_family) as u64)?;
     into.state = mem::kernel::<u8>(sock + config!(offsets.skc_state) as u64)?;
+    // Every branch leaves the address in `key`; the id is made of it in one place, which the verifier then
+    // explores once.
     match family {
-        AF_INET | AF_INET6 => inet(sock, family, into, key),
-        AF_UNIX => {
-            unix(sock, into, key)?;
-            Some(false)
-        }
+        AF_INET | AF_INET6 => inet(sock, family, into, key)?,
+        AF_UNIX => unix(sock, into, key)?,
         _ => {
             key.kind = kind::OTHER_FAMILY;
             key.protocol = 0;
@@ -174,14 +173,15 @@ pub fn try_of_sock(sock: u64, into: &mut Peer) -> Option<bool> {
             key.local_port = 0;
             key.addr[0] = 0;
             key.addr[1] = 0;
-            into.id = id(key);
-            Some(false)
         }
     }
+    into.flags = key.flags;
+    into.id = id(key);
+    Some(key.protocol == IPPROTO_UDP && key.flags == flag::UNCONNECTED)
 }
 
 #[inline(always)]
-fn inet(sock: u64, family: u16, into: &mut Peer, key: &mut PeerKey) -> Option<bool> {
+fn inet(sock: u64, family: u16, into: &mut Peer, key: &mut PeerKey) -> Option<()> {
     let protocol = mem::kernel::<u8>(sock + config!(offsets.sk_protocol) as u64)?;
     let local_port = mem::kernel::<u16>(sock + config!(offsets.skc_num) as u64)?;
     let port = mem::kernel::<u16>(sock + config!(offsets.skc_dport) as u64)?.swap_bytes();
@@ -207,27 +207,21 @@ fn inet(sock: u64, family: u16, into: &mut Peer, key: &mut PeerKey) -> Option<bo
         let address = mem::kernel::<[u64; 2]>(sock + offset as u64)?;
         set_v6(key, address);
     }
+    key.port = 0;
+    key.local_port = local_port;
     if listens {
-        key.port = 0;
-        key.local_port = local_port;
         key.flags = flag::LISTENER;
     } else if port == 0 {
         // A UDP or unconnected TCP socket: known by its own port until it has sent somewhere.
-        key.port = 0;
-        key.local_port = local_port;
         key.flags = flag::UNCONNECTED;
     } else if protocol == IPPROTO_TCP && LISTEN_PORTS.get_ptr(local_port as u32).is_some() {
-        key.port = 0;
-        key.local_port = local_port;
         key.flags = flag::INBOUND;
     } else {
         key.port = port;
         key.local_port = 0;
         key.flags = 0;
     }
-    into.flags = key.flags;
-    into.id = id(key);
-    Some(protocol == IPPROTO_UDP && key.flags == flag::UNCONNECTED)
+    Some(())
 }
 
 /// Stores an IPv6 address; an IPv4 address in IPv6 clothes (::ffff:a.b.c.d) becomes IPv4.
@@ -254,10 +248,9 @@ fn unix(sock: u64, into: &mut Peer, key: &mut PeerKey) -> Option<()> {
     key.port = 0;
     key.local_port = 0;
     let own = mem::kernel::<u64>(sock + config!(offsets.unix_addr) as u64)?;
-    if into.state == LISTEN {
-        key.flags = flag::LISTENER;
-        unix_path(own, key)?;
-    } else {
+    let mut name = own;
+    key.flags = flag::LISTENER;
+    if into.state != LISTEN {
         let other = mem::kernel::<u64>(sock + config!(offsets.unix_peer) as u64)?;
         let others = match other {
             0 => 0,
@@ -265,18 +258,15 @@ fn unix(sock: u64, into: &mut Peer, key: &mut PeerKey) -> Option<()> {
         };
         if others != 0 {
             key.flags = 0;
-            unix_path(others, key)?;
+            name = others;
         } else {
             // The other side has no name. If ours has one, it is the listener's that we were accepted
             // from; otherwise it is a socketpair.
             key.flags = if own != 0 { flag::INBOUND } else { 0 };
             into.unnamed = (own == 0) as u8;
-            unix_path(own, key)?;
         }
     }
-    into.flags = key.flags;
-    into.id = id(key);
-    Some(())
+    unix_path(name, key)
 }
 
 /// Copies the path out of a `struct unix_address` (0: no name).
