@@ -10,17 +10,17 @@ use std::{
 
 use probe_common::{
     op, part,
-    peer::{PeerKey, flag, kind, special},
+    peer::{PeerKey, special},
     request::{Exit, Request},
-    stat::{Stat, StatKey},
+    stat::StatKey,
     task::Task,
 };
 use stallscope::{
     attach::{self, Mode, Options},
-    collect::{Collector, Process},
+    collect::{CallSum, Collector, Process},
 };
 
-use crate::{child::Child, programs};
+use crate::{child::Child, peer_text::peer_text, programs};
 
 /// Options that follow only the processes named by [`Watch::follow`], and what they fork.
 pub fn only_followed() -> Options {
@@ -171,7 +171,7 @@ pub struct Seen {
     /// Followed threads.
     pub tasks: Vec<Task>,
     /// Sums of calls.
-    pub stats: Vec<(StatKey, Stat)>,
+    pub stats: Vec<(StatKey, CallSum)>,
     /// Addresses.
     pub peers: HashMap<u64, PeerKey>,
     /// What /proc says.
@@ -200,14 +200,14 @@ pub struct Call {
 }
 
 impl Call {
-    fn add(&mut self, stat: &Stat) {
+    fn add(&mut self, stat: &CallSum) {
         self.count += stat.count;
         self.total_ns += stat.total_ns;
         self.blocked_ns += stat.blocked_ns;
         self.max_ns = self.max_ns.max(stat.max_ns);
-        self.in_histogram += stat.hist.iter().map(|n| u64::from(*n)).sum::<u64>();
-        for error in stat.errors.iter().filter(|e| e.count > 0) {
-            let (errno, count) = (error.errno as i32, u64::from(error.count));
+        self.in_histogram += stat.hist.iter().map(|(_, n)| u64::from(*n)).sum::<u64>();
+        for (errno, count) in &stat.errors {
+            let (errno, count) = (*errno as i32, u64::from(*count));
             match self.errors.iter_mut().find(|(e, _)| *e == errno) {
                 Some((_, n)) => *n += count,
                 None => self.errors.push((errno, count)),
@@ -356,44 +356,6 @@ impl Seen {
 /// ns as ms.
 pub fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
-}
-
-fn peer_text(key: &PeerKey) -> String {
-    let transport = match key.protocol {
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        n => format!("protocol {n}"),
-    };
-    let address = key.address();
-    let ip: Option<std::net::IpAddr> = match key.kind {
-        kind::INET => <[u8; 4]>::try_from(address).ok().map(Into::into),
-        kind::INET6 => <[u8; 16]>::try_from(address).ok().map(Into::into),
-        _ => None,
-    };
-    let (inbound, listener) = (
-        key.flags & flag::INBOUND != 0,
-        key.flags & flag::LISTENER != 0,
-    );
-    let way = match (inbound, listener) {
-        (true, _) => "in ",
-        (_, true) => "listen ",
-        _ => "",
-    };
-    match (key.kind, ip) {
-        (kind::UNIX, _) => {
-            let text = String::from_utf8_lossy(address).replace('\0', "@");
-            format!("{way}unix {text}")
-        }
-        (_, Some(_)) if inbound => format!("in {transport} :{}", key.local_port),
-        (_, Some(ip)) if listener => {
-            format!(
-                "listen {transport} {}",
-                std::net::SocketAddr::new(ip, key.local_port)
-            )
-        }
-        (_, Some(ip)) => format!("{transport} {}", std::net::SocketAddr::new(ip, key.port)),
-        _ => format!("{key:?}"),
-    }
 }
 
 /// What the tool's number may differ by from one that the workload measured around the same call: the

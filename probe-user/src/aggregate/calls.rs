@@ -2,20 +2,16 @@
 
 use std::collections::HashMap;
 
-use probe_common::{
-    count::COMM_LEN,
-    op,
-    peer::PeerKey,
-    stat::{Stat, StatKey},
-};
+use probe_common::{count::COMM_LEN, op, peer::PeerKey, stat::StatKey};
 
 use super::{
     Calls, Durations, MAX_CALLS, Peer,
     identity::{Owner, ProcessId, Processes, Thread},
     peer::resolve,
 };
+use crate::collect::CallSum;
 
-/// A [`Stat`] in a fraction of its size (most of its 200 buckets are empty).
+/// A [`CallSum`] that can be subtracted and added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     count: u64,
@@ -27,27 +23,20 @@ pub(super) struct Totals {
     durations: Durations,
 }
 
-impl From<&Stat> for Totals {
-    fn from(stat: &Stat) -> Self {
-        let mut errors: Vec<(u32, u64)> = stat
-            .errors
-            .iter()
-            .filter(|e| e.errno != 0 && e.count > 0)
-            .map(|e| (e.errno, u64::from(e.count)))
-            .collect();
-        if stat.other_errors > 0 {
-            errors.push((0, stat.other_errors));
+impl From<CallSum> for Totals {
+    fn from(sum: CallSum) -> Self {
+        let mut errors = Vec::with_capacity(sum.errors.len() + usize::from(sum.other_errors > 0));
+        errors.extend(sum.errors.iter().map(|&(errno, n)| (errno, u64::from(n))));
+        if sum.other_errors > 0 {
+            errors.push((0, sum.other_errors));
         }
-        errors.shrink_to_fit();
-        let mut durations = Durations::default();
-        durations.add_kernel(&stat.hist, stat.max_ns);
         Self {
-            count: stat.count,
-            total_ns: stat.total_ns,
-            blocked_ns: stat.blocked_ns,
-            max_ns: stat.max_ns,
+            count: sum.count,
+            total_ns: sum.total_ns,
+            blocked_ns: sum.blocked_ns,
+            max_ns: sum.max_ns,
             errors,
-            durations,
+            durations: Durations::of_kernel(&sum.hist, sum.max_ns),
         }
     }
 }
@@ -106,17 +95,17 @@ pub(super) struct CallSums {
 
 impl CallSums {
     /// Sums at the start of the window.
-    pub fn set_base(&mut self, stats: &[(StatKey, Stat)]) {
+    pub fn set_base(&mut self, stats: &[(StatKey, CallSum)]) {
         self.base = stats
             .iter()
-            .map(|(key, stat)| (key.into(), stat.into()))
+            .map(|(key, sum)| (key.into(), sum.clone().into()))
             .collect();
     }
 
     /// Sums at a later moment. A row that is gone (its thread ended) keeps its last sums.
-    pub fn learn(&mut self, stats: &[(StatKey, Stat)]) {
-        for (key, stat) in stats {
-            self.now.insert(key.into(), stat.into());
+    pub fn learn(&mut self, stats: Vec<(StatKey, CallSum)>) {
+        for (key, sum) in stats {
+            self.now.insert((&key).into(), sum.into());
         }
     }
 

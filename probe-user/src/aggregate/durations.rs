@@ -29,6 +29,13 @@ impl Durations {
         }
     }
 
+    /// A kernel histogram, its buckets in order, whose longest duration is `max_ns`.
+    pub fn of_kernel(counts: &[(u8, u32)], max_ns: u64) -> Self {
+        let mut buckets = Vec::with_capacity(counts.len());
+        buckets.extend(counts.iter().map(|&(b, n)| (u16::from(b), u64::from(n))));
+        Self { buckets, max_ns }
+    }
+
     /// Adds another histogram.
     pub fn add(&mut self, other: &Self) {
         for &(bucket, count) in &other.buckets {
@@ -130,21 +137,19 @@ mod tests {
 
     #[test]
     fn the_way_into_hdr_keeps_every_count_in_its_own_bucket() {
-        let mut all = Durations::default();
-        let mut counts = [0u32; hist::BUCKETS];
-        for (bucket, count) in counts.iter_mut().enumerate() {
-            *count = bucket as u32 * 7 + 1;
-        }
-        all.add_kernel(&counts, u64::MAX);
+        let counts: Vec<(u8, u32)> = (0..hist::BUCKETS)
+            .map(|bucket| (bucket as u8, bucket as u32 * 7 + 1))
+            .collect();
+        let all = Durations::of_kernel(&counts, u64::MAX);
         let hdr = all.to_hdr();
         assert_eq!(hdr.len(), all.len());
-        for (bucket, &count) in counts.iter().enumerate() {
+        for (bucket, count) in counts {
             assert_eq!(
-                hdr.count_at(middle(bucket as u16)),
+                hdr.count_at(middle(bucket.into())),
                 count,
                 "bucket {bucket}"
             );
-            assert_eq!(hist::bucket(middle(bucket as u16)), bucket as u32);
+            assert_eq!(hist::bucket(middle(bucket.into())), u32::from(bucket));
         }
     }
 

@@ -148,7 +148,7 @@ impl Aggregator {
         for exit in &reading.exits {
             self.exit(exit);
         }
-        self.calls.learn(&reading.stats);
+        self.calls.learn(reading.stats);
         if !reading.tasks.is_empty() {
             for task in &reading.tasks {
                 let process = self.processes.of(&owner_of(task));

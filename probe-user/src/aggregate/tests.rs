@@ -11,7 +11,7 @@ use probe_common::{
 };
 
 use super::{fixture::*, *};
-use crate::collect::{Process, Reading};
+use crate::collect::{CallSum, Process, Reading};
 
 /// A worker that hangs in poll in a request since `since` ns after [`START`], having asked api 5.
 fn hanging(pid: u32, since: u64) -> Task {
@@ -34,7 +34,7 @@ fn hanging(pid: u32, since: u64) -> Task {
     t
 }
 
-fn stat(key: (u32, u32, u64), count: u64, each_ns: u64) -> (StatKey, Stat) {
+fn stat(key: (u32, u32, u64), count: u64, each_ns: u64) -> (StatKey, CallSum) {
     let (pid, op, peer) = key;
     let mut s = Stat {
         count,
@@ -55,7 +55,7 @@ fn stat(key: (u32, u32, u64), count: u64, each_ns: u64) -> (StatKey, Stat) {
             op,
             peer,
         },
-        s,
+        CallSum::from(&s),
     )
 }
 

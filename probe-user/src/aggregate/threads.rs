@@ -12,6 +12,7 @@ use probe_common::{
 };
 
 use super::Parts;
+use crate::attach::class_of_nr;
 
 /// A thread's time up to a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub(super) fn moment(task: &Task, at_ns: u64) -> Moment {
             state::RUNNING => part::ON_CPU,
             state::RUNNABLE => part::RUN_QUEUE,
             state::BLOCKED if task.uninterruptible != 0 => part::DISK,
-            state::BLOCKED => class_of(task.blocked_nr),
+            state::BLOCKED => class_of_nr(task.blocked_nr.into()).unwrap_or(part::UNEXPLAINED),
             _ => part::UNEXPLAINED,
         };
         now.life[part] += since;
@@ -111,21 +112,6 @@ fn awaited(request: &Request) -> Option<u64> {
 /// The slots of [`Request::peers`] in use.
 pub(super) fn uses(request: &Request) -> &[PeerUse] {
     &request.peers[..(request.npeers as usize).min(PEERS)]
-}
-
-/// The part that blocking in a system call belongs to which is not accounted: as the kernel side does.
-fn class_of(nr: i32) -> usize {
-    match i64::from(nr) {
-        libc::SYS_futex
-        | libc::SYS_flock
-        | libc::SYS_fcntl
-        | libc::SYS_semop
-        | libc::SYS_semtimedop => part::LOCK,
-        libc::SYS_nanosleep | libc::SYS_clock_nanosleep => part::SLEEP,
-        libc::SYS_wait4 | libc::SYS_waitid => part::LOCAL,
-        libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_sync_file_range => part::DISK,
-        _ => part::UNEXPLAINED,
-    }
 }
 
 /// `now - before` by part, for two states of the same thread's time.

@@ -4,6 +4,8 @@
 
 mod btf;
 mod format;
+mod links;
+mod loader;
 mod privilege;
 mod probes;
 mod resolve;
@@ -15,9 +17,10 @@ pub mod tracefs;
 use std::sync::Mutex;
 
 use aya::{
-    Ebpf, EbpfLoader, VerifierLogLevel,
+    Ebpf, VerifierLogLevel,
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
 };
+use aya_log::EbpfLogger;
 use probe_common::{
     config::Config,
     op::{OPS, Op, kind},
@@ -25,9 +28,10 @@ use probe_common::{
 
 pub use probes::PROBE_IDS;
 pub use status::{ProbeStatus, State};
-pub use syscalls::op_of_nr;
+pub use syscalls::{class_of_nr, op_of_nr};
 
 use crate::error::Error;
+pub(crate) use links::Links;
 use probes::{Attachment, PROBES, Probe};
 use resolve::Resolved;
 
@@ -77,10 +81,15 @@ impl Default for Options {
     }
 }
 
+/// Reads the kernel side's own log.
+pub(crate) type Logger = EbpfLogger<&'static dyn log::Log>;
+
 /// The kernel side, loaded and attached. Dropping it (or dying) detaches and unloads everything: nothing
 /// is pinned.
 pub struct Attached {
+    pub(crate) links: Links,
     pub(crate) ebpf: Ebpf,
+    pub(crate) logger: Option<Logger>,
     pub(crate) options: Options,
     probes: Vec<ProbeStatus>,
 }
@@ -131,10 +140,7 @@ fn load(config: &Config, options: &Options) -> Result<Ebpf, Error> {
         Mode::Ledger { .. } => (threads, threads.saturating_mul(4).clamp(64, 16384)),
         Mode::Count { .. } => (threads, 1),
     };
-    EbpfLoader::new()
-        // Offsets are looked up by us; the object needs no type information, and reading the kernel's
-        // whole BTF costs memory and time.
-        .btf(None)
+    loader::new()
         // The verifier's log is for whoever mends a program; a report needs one line.
         .verifier_log_level(if log::log_enabled!(log::Level::Debug) {
             VerifierLogLevel::STATS
@@ -148,6 +154,17 @@ fn load(config: &Config, options: &Options) -> Result<Ebpf, Error> {
         .map_err(|e| Error::Kernel(format!("the kernel refuses our maps: {}", chain(&e))))
 }
 
+/// The kernel side's own log goes to the `log` facade. Programs name its map by descriptor, so it must
+/// live until they are loaded.
+fn logger(ebpf: &mut Ebpf, options: &Options) -> Option<Logger> {
+    if !options.log || ebpf.map("AYA_LOGS").is_none() {
+        return None;
+    }
+    EbpfLogger::init(ebpf)
+        .inspect_err(|e| log::warn!("kernel-side log is off: {e}"))
+        .ok()
+}
+
 fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> {
     let mut ebpf = load(&resolved.config, options)?;
     if let Some(reason) = selftest::run(&mut ebpf, &mut resolved)? {
@@ -157,11 +174,8 @@ fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> 
         ebpf = load(&resolved.config, options)?;
         selftest::run(&mut ebpf, &mut resolved)?;
     }
-    if options.log
-        && let Err(e) = aya_log::EbpfLogger::init(&mut ebpf)
-    {
-        log::warn!("kernel-side log is off: {e}");
-    }
+    let logger = logger(&mut ebpf, options);
+    let mut links = Links::default();
     load_all(&mut ebpf, &resolved);
     let mut probes = Vec::new();
     for probe in PROBES {
@@ -171,9 +185,9 @@ fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> 
                 let result = probe
                     .attachments
                     .iter()
-                    .try_for_each(|a| attach_one(&mut ebpf, a));
+                    .try_for_each(|a| attach_one(&mut ebpf, &mut links, a));
                 let result = match probe.id {
-                    "calls" => attach_calls(&mut ebpf),
+                    "calls" => attach_calls(&mut ebpf, &mut links),
                     _ => result,
                 };
                 match result {
@@ -202,7 +216,9 @@ fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> 
         }
     }
     Ok(Attached {
+        links,
         ebpf,
+        logger,
         options: options.clone(),
         probes,
     })
@@ -269,7 +285,7 @@ fn source(probe: &Probe) -> String {
 }
 
 /// Attaches the return of every accounted call first, then its entry.
-fn attach_calls(ebpf: &mut Ebpf) -> Result<(), String> {
+fn attach_calls(ebpf: &mut Ebpf, links: &mut Links) -> Result<(), String> {
     for (prefix, returns) in [("sys_exit_", true), ("sys_enter_", false)] {
         for op in &OPS[1..] {
             let program = if returns {
@@ -279,7 +295,7 @@ fn attach_calls(ebpf: &mut Ebpf) -> Result<(), String> {
             };
             let name = format!("{prefix}{}", op.name);
             // Older kernels lack some (epoll_pwait2), other architectures others (poll).
-            attach_to(ebpf, program, "syscalls", &name, true)?;
+            attach_to(ebpf, links, program, "syscalls", &name, true)?;
         }
     }
     Ok(())
@@ -311,11 +327,11 @@ fn return_program(kind: u8) -> &'static str {
     }
 }
 
-fn attach_one(ebpf: &mut Ebpf, a: &Attachment) -> Result<(), String> {
+fn attach_one(ebpf: &mut Ebpf, links: &mut Links, a: &Attachment) -> Result<(), String> {
     if a.category == probes::RAW {
-        return attach_raw(ebpf, a.program, a.name);
+        return attach_raw(ebpf, links, a.program, a.name);
     }
-    attach_to(ebpf, a.program, a.category, a.name, a.optional)
+    attach_to(ebpf, links, a.program, a.category, a.name, a.optional)
 }
 
 /// Loads a program that is not loaded yet.
@@ -333,21 +349,28 @@ fn load_program(
     })
 }
 
-fn attach_raw(ebpf: &mut Ebpf, program: &str, name: &str) -> Result<(), String> {
+fn attach_raw(ebpf: &mut Ebpf, links: &mut Links, program: &str, name: &str) -> Result<(), String> {
     let tracepoint: &mut RawTracePoint = ebpf
         .program_mut(program)
         .ok_or_else(|| format!("the object has no program {program}"))?
         .try_into()
         .map_err(|e| format!("{program}: {e}"))?;
     load_program(program, tracepoint.fd().is_ok(), || tracepoint.load())?;
-    match tracepoint.attach(name) {
-        Ok(_) => Ok(()),
+    match tracepoint
+        .attach(name)
+        .and_then(|id| tracepoint.take_link(id))
+    {
+        Ok(link) => {
+            links.add(link);
+            Ok(())
+        }
         Err(e) => Err(format!("raw tracepoint {name}: {}", chain(&e))),
     }
 }
 
 fn attach_to(
     ebpf: &mut Ebpf,
+    links: &mut Links,
     program: &str,
     category: &str,
     name: &str,
@@ -365,8 +388,12 @@ fn attach_to(
             info.verified_instruction_count()
         );
     }
-    match tracepoint.attach(category, name) {
-        Ok(_) => Ok(()),
+    let attached = tracepoint.attach(category, name);
+    match attached.and_then(|id| tracepoint.take_link(id)) {
+        Ok(link) => {
+            links.add(link);
+            Ok(())
+        }
         Err(ProgramError::TracePointError(
             aya::programs::trace_point::TracePointError::FileError { io_error, .. },
         )) if optional && io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -384,9 +411,11 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         return Err(Error::Usage("not a counting mode".to_owned()));
     };
     let mut ebpf = load(&resolved.config, options)?;
+    let logger = logger(&mut ebpf, options);
+    let mut links = Links::default();
     if !follow_all {
         for a in PROBES[0].attachments {
-            attach_one(&mut ebpf, a).map_err(Error::Kernel)?;
+            attach_one(&mut ebpf, &mut links, a).map_err(Error::Kernel)?;
         }
     }
     for name in syscalls {
@@ -394,6 +423,7 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         if matches!(name.as_str(), "exit" | "exit_group") {
             attach_to(
                 &mut ebpf,
+                &mut links,
                 "on_count_entry",
                 "syscalls",
                 &format!("sys_enter_{name}"),
@@ -405,6 +435,7 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         let program = if *wait { "on_wait_return" } else { "on_count" };
         attach_to(
             &mut ebpf,
+            &mut links,
             program,
             "syscalls",
             &format!("sys_exit_{name}"),
@@ -414,6 +445,7 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         if *wait {
             attach_to(
                 &mut ebpf,
+                &mut links,
                 "on_wait_entry",
                 "syscalls",
                 &format!("sys_enter_{name}"),
@@ -434,7 +466,9 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         seen: None,
     }];
     Ok(Attached {
+        links,
         ebpf,
+        logger,
         options: options.clone(),
         probes,
     })

@@ -83,6 +83,12 @@ pub fn table() -> [u8; MAX_NR] {
     table
 }
 
+/// The [`part`] that blocking in a system call belongs to which is not accounted; none when it is not known.
+pub fn class_of_nr(nr: i64) -> Option<usize> {
+    let class = CLASSES.iter().find(|(known, _)| *known == nr);
+    class.map(|(_, part)| *part)
+}
+
 /// The number of the operation that a system call is (see [`probe_common::op`]), 0 when it is none.
 pub fn op_of_nr(nr: u64) -> u32 {
     (1..OPS.len())

@@ -24,7 +24,7 @@ use super::{
     sockets::Wanted,
 };
 use crate::{
-    attach::{Attached, Mode, ProbeStatus, State},
+    attach::{Attached, Links, Logger, Mode, ProbeStatus, State},
     error::Error,
 };
 
@@ -33,7 +33,10 @@ const FILTER_SLOTS: u32 = 1 << 16;
 
 /// Reads the kernel side. Owns it: dropping the collector detaches and unloads everything.
 pub struct Collector {
+    // First, so that it is dropped first: nothing runs any more when the maps go.
+    _links: Links,
     ebpf: Ebpf,
+    logger: Option<Logger>,
     ring: Option<RingBuf<MapData>>,
     probes: Vec<ProbeStatus>,
     filtered: bool,
@@ -53,7 +56,11 @@ impl Collector {
     pub fn new(attached: Attached) -> Result<Self, Error> {
         let probes = attached.probes();
         let Attached {
-            mut ebpf, options, ..
+            links,
+            mut ebpf,
+            logger,
+            options,
+            ..
         } = attached;
         let filtered = match &options.mode {
             Mode::Ledger { follow_all } | Mode::Count { follow_all, .. } => !follow_all,
@@ -67,7 +74,9 @@ impl Collector {
         };
         let mut collector = Self {
             meter: CostMeter::new(),
+            _links: links,
             ebpf,
+            logger,
             ring,
             probes,
             filtered,
@@ -79,6 +88,10 @@ impl Collector {
         };
         if collector.ring.is_some() {
             collector.listen_ports()?;
+            if !collector.filtered {
+                // A thread is met at its first call; a worker that hangs makes none.
+                collector.follow(&processes::fpm_workers())?;
+            }
         }
         Ok(collector)
     }
@@ -191,8 +204,9 @@ impl Collector {
         Ok(())
     }
 
-    /// Empties the ring into memory.
+    /// Empties the ring into memory, and passes on what the kernel side logged.
     pub fn drain(&mut self) {
+        self.pass_on_log();
         let Some(ring) = &mut self.ring else { return };
         while let Some(item) = ring.next() {
             let known = self.pending.requests.len();
@@ -203,6 +217,12 @@ impl Collector {
         }
     }
 
+    fn pass_on_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
     /// Everything: ring, thread table, sums, addresses, losses.
     ///
     /// # Errors
@@ -210,10 +230,10 @@ impl Collector {
     pub fn read(&mut self) -> Result<Reading, Error> {
         let mut reading = self.threads()?;
         let stats: HashMap<_, StatKey, Stat> = map(&mut self.ebpf, "STATS")?;
-        reading.stats = stats.iter().filter_map(Result::ok).collect();
-        self.last_exchanges.merge(&mut reading.stats);
-        self.name_peers(&mut reading)?;
-        self.name_processes(&mut reading);
+        reading.stats = self
+            .last_exchanges
+            .merge(stats.iter().filter_map(Result::ok));
+        self.name_peers(&mut reading, true)?;
         Ok(reading)
     }
 
@@ -247,13 +267,13 @@ impl Collector {
         }
         reading.at_ns = monotonic_ns();
         reading.losses = self.losses()?;
-        self.name_peers(&mut reading)?;
-        self.name_processes(&mut reading);
+        self.name_peers(&mut reading, tasks)?;
+        self.name_processes(&mut reading, tasks);
         Ok(reading)
     }
 
-    /// Adds the addresses behind the peer ids of a reading.
-    fn name_peers(&mut self, reading: &mut Reading) -> Result<(), Error> {
+    /// Adds the addresses behind the peer ids of a reading, or of all readings so far.
+    fn name_peers(&mut self, reading: &mut Reading, all: bool) -> Result<(), Error> {
         let unknown: HashSet<u64> = reading
             .stats
             .iter()
@@ -272,13 +292,17 @@ impl Collector {
                     found.push((id, key));
                 }
             }
-            self.peers.extend(found);
+            self.peers.extend(found.iter().copied());
+            reading.peers.extend(found);
         }
-        reading.peers.clone_from(&self.peers);
+        if all {
+            reading.peers.clone_from(&self.peers);
+        }
         Ok(())
     }
 
-    fn name_processes(&mut self, reading: &mut Reading) {
+    /// Adds what is known of the processes of a reading, or of all readings so far.
+    fn name_processes(&mut self, reading: &mut Reading, all: bool) {
         for exit in &reading.exits {
             self.processes.ended(exit);
         }
@@ -295,7 +319,12 @@ impl Collector {
         for (pid, tid, start_ticks, comm) in seen {
             self.processes.see(pid, tid, start_ticks, &comm);
         }
-        reading.processes = self.processes.iter().cloned().collect();
+        let news = self.processes.news();
+        reading.processes = if all {
+            self.processes.iter().cloned().collect()
+        } else {
+            news
+        };
     }
 
     /// The lean counter's rows, summed over CPUs.
@@ -303,6 +332,7 @@ impl Collector {
     /// # Errors
     /// The map cannot be read.
     pub fn counts(&mut self) -> Result<Vec<Count>, Error> {
+        self.pass_on_log();
         let rows: PerCpuHashMap<_, CountKey, u64> = map(&mut self.ebpf, "COUNTS")?;
         Ok(rows
             .iter()

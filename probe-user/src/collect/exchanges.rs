@@ -3,7 +3,7 @@
 //! The kernel side adds an exchange up when the next one begins; the last one is still open in the
 //! request's record, and is added here, so that every [`super::Reading`] has them all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use probe_common::{
     hist,
@@ -11,6 +11,8 @@ use probe_common::{
     request::Request,
     stat::{Stat, StatKey},
 };
+
+use super::CallSum;
 
 /// Sums that are still to be added to those of the kernel side.
 #[derive(Default)]
@@ -57,21 +59,27 @@ impl LastExchanges {
         }
     }
 
-    /// Adds the sums to the rows of a reading.
-    pub fn merge(&self, rows: &mut Vec<(StatKey, Stat)>) {
-        let mut left: HashMap<&StatKey, &Sum> = self.sums.iter().collect();
-        for (key, stat) in rows.iter_mut() {
-            if key.op == derived::EXCHANGE
-                && let Some(sum) = left.remove(key)
-            {
-                sum.add_to(stat);
-            }
-        }
-        for (key, sum) in left {
+    /// Adds the sums to the rows of the kernel side, and makes these compact: at no moment there is more
+    /// than one of them in its full size.
+    pub fn merge(&self, rows: impl Iterator<Item = (StatKey, Stat)>) -> Vec<(StatKey, CallSum)> {
+        let mut met = HashSet::new();
+        let mut out: Vec<_> = rows
+            .map(|(key, mut stat)| {
+                if key.op == derived::EXCHANGE
+                    && let Some(sum) = self.sums.get(&key)
+                {
+                    sum.add_to(&mut stat);
+                    met.insert(key);
+                }
+                (key, CallSum::from(&stat))
+            })
+            .collect();
+        for (key, sum) in self.sums.iter().filter(|(key, _)| !met.contains(*key)) {
             let mut stat = Stat::ZERO;
             sum.add_to(&mut stat);
-            rows.push((*key, stat));
+            out.push((*key, CallSum::from(&stat)));
         }
+        out
     }
 }
 
@@ -112,14 +120,19 @@ mod tests {
         last.add(&request(1000, 3_001_000));
         // Never answered: no exchange.
         last.add(&request(1000, 0));
-        let mut rows = Vec::new();
-        last.merge(&mut rows);
+        let rows = last.merge(std::iter::empty());
+        let sum = &rows[0].1;
         assert_eq!(
-            (rows[0].1.count, rows[0].1.total_ns, rows[0].1.max_ns),
+            (sum.count, sum.total_ns, sum.max_ns),
             (2, 5_000_000, 3_000_000)
         );
-        assert_eq!(rows[0].1.hist.iter().sum::<u32>(), 2);
-        last.merge(&mut rows);
-        assert_eq!((rows.len(), rows[0].1.count), (1, 4));
+        assert_eq!(sum.hist.iter().map(|(_, n)| n).sum::<u32>(), 2);
+        let mut there = Stat::ZERO;
+        (there.count, there.max_ns) = (5, 9_000_000);
+        let rows = last.merge(std::iter::once((rows[0].0, there)));
+        assert_eq!(
+            (rows.len(), rows[0].1.count, rows[0].1.max_ns),
+            (1, 7, 9_000_000)
+        );
     }
 }

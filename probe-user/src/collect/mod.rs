@@ -7,7 +7,9 @@ mod inflight;
 mod processes;
 mod reading;
 mod sockets;
+mod sums;
 
 pub use collector::{Collector, monotonic_ns};
 pub use cost::KernelCost;
 pub use reading::{Count, Process, Reading};
+pub use sums::CallSum;

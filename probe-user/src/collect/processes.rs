@@ -1,6 +1,10 @@
 //! What /proc knows of the processes that are followed.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use probe_common::{count::COMM_LEN, request::Exit};
 
@@ -12,7 +16,9 @@ const MAX_PROCESSES: usize = 16384;
 /// Processes seen, by (pid, start).
 #[derive(Debug, Default)]
 pub struct Processes {
-    known: HashMap<(u32, u32), Process>,
+    known: BTreeMap<(u32, u32), Process>,
+    /// Those that are new, or changed, since [`Processes::news`] told of them.
+    news: BTreeSet<(u32, u32)>,
 }
 
 impl Processes {
@@ -27,14 +33,17 @@ impl Processes {
             if pid == tid && process.comm != name {
                 process.comm = name.to_vec();
                 process.pool = fpm_pool(pid);
+                self.news.insert((pid, start_ticks));
             }
             return;
         }
-        if pid != tid && self.known.keys().any(|(p, _)| *p == pid) {
+        let mut of_pid = self.known.range((pid, 0)..=(pid, u32::MAX));
+        if pid != tid && of_pid.next().is_some() {
             return;
         }
         if self.known.len() >= MAX_PROCESSES {
             self.known.retain(|_, process| !process.ended);
+            self.news.retain(|id| self.known.contains_key(id));
         }
         let stat = thread_stat(pid, pid);
         let alive = stat
@@ -44,6 +53,7 @@ impl Processes {
             (Some(stat), true) => stat.start_ticks,
             _ => start_ticks,
         };
+        self.news.insert((pid, start));
         self.known.entry((pid, start)).or_insert_with(|| Process {
             pid,
             start_ticks: start,
@@ -69,6 +79,15 @@ impl Processes {
             });
         process.comm = name_of(&exit.comm).to_vec();
         process.ended = true;
+        self.news.insert((exit.tgid, exit.start_ticks));
+    }
+
+    /// Those that are new, or changed, since the last call.
+    pub fn news(&mut self) -> Vec<Process> {
+        let ids = std::mem::take(&mut self.news);
+        ids.iter()
+            .filter_map(|id| self.known.get(id).cloned())
+            .collect()
     }
 
     /// All of them.
@@ -132,6 +151,16 @@ pub fn fpm_pool(pid: u32) -> Option<Vec<u8>> {
     let pool = title.strip_prefix(b"php-fpm: pool ")?;
     let pool = pool.trim_ascii_end();
     (!pool.is_empty()).then(|| pool.to_vec())
+}
+
+/// Workers of all PHP-FPM pools.
+pub fn fpm_workers() -> Vec<u32> {
+    let Ok(dir) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    dir.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| fpm_pool(*pid).is_some())
+        .collect()
 }
 
 /// Local ports of listening TCP sockets, over all network namespaces that processes use.
@@ -231,5 +260,10 @@ mod tests {
         let mut names: Vec<_> = processes.iter().map(|p| p.comm.clone()).collect();
         names.sort();
         assert_eq!(names, [b"new".to_vec(), b"old".to_vec()]);
+        assert_eq!((processes.news().len(), processes.news().len()), (2, 0));
+        processes.see(7, 7, 2, b"new\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert!(processes.news().is_empty(), "known already");
+        processes.see(7, 7, 2, b"exec\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(processes.news()[0].comm, b"exec");
     }
 }

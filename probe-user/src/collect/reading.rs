@@ -7,9 +7,11 @@ use probe_common::{
     loss,
     peer::PeerKey,
     request::{Exit, Request},
-    stat::{Stat, StatKey},
+    stat::StatKey,
     task::Task,
 };
+
+use super::CallSum;
 
 /// One look at the kernel side. Sums (`stats`, `tasks`, `losses`) are totals since attach; `requests`
 /// and `exits` are what came since the last reading.
@@ -24,10 +26,12 @@ pub struct Reading {
     /// Every followed thread, with its open request; empty when the reader asked for the ring only.
     pub tasks: Vec<Task>,
     /// Calls by thread, operation and peer; empty when the reader asked for the ring only.
-    pub stats: Vec<(StatKey, Stat)>,
-    /// Addresses behind the peer ids seen so far.
+    pub stats: Vec<(StatKey, CallSum)>,
+    /// Addresses behind the peer ids seen so far; only those that are new when the reader asked for the
+    /// ring only.
     pub peers: HashMap<u64, PeerKey>,
-    /// What is known from /proc of the processes in `tasks`, `stats` and `requests`.
+    /// What is known from /proc of the processes in `tasks`, `stats` and `requests` so far; only what is
+    /// new or changed when the reader asked for the ring only.
     pub processes: Vec<Process>,
     /// Lost so far, by [`loss::slot`].
     pub losses: [u64; loss::slot::COUNT as usize],

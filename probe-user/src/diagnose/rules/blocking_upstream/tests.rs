@@ -392,7 +392,7 @@ fn keep_one_connection(each_ns: u64) -> String {
     };
     let w = window([Reading {
         requests: (0..50).map(|i| request(1, i * MS, INCIDENT_A)).collect(),
-        stats: vec![(key, established)],
+        stats: vec![(key, (&established).into())],
         ..reading(10 * S)
     }]);
     let f = only(&w);
