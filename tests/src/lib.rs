@@ -17,6 +17,7 @@ pub mod fastcgi;
 pub mod prefork;
 pub mod upstream;
 
+mod peer_text;
 pub mod tool;
 pub mod watch;
 pub mod web;
