@@ -34,7 +34,8 @@ impl Format {
         }
     }
 
-    /// Parses a format file: lines such as `field:pid_t next_pid;	offset:56;	size:4;	signed:1;`.
+    /// Parses a format file: lines such as `field:pid_t next_pid; offset:56; size:4; signed:1;`, with tabs
+    /// for the blanks between them.
     pub fn parse(text: &str) -> Self {
         let mut fields = HashMap::new();
         for line in text.lines() {

@@ -92,11 +92,11 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
             resolved.off(probe.id, reason);
         }
     }
-    if probes.iter().any(|p| p.id == "calls") {
-        if let Err(reason) = syscall_layout(tracefs) {
-            for id in ["calls", "requests", "epoll"] {
-                resolved.off(id, reason.clone());
-            }
+    if probes.iter().any(|p| p.id == "calls")
+        && let Err(reason) = syscall_layout(tracefs)
+    {
+        for id in ["calls", "requests", "epoll"] {
+            resolved.off(id, reason.clone());
         }
     }
     if !options.fastcgi {

@@ -73,7 +73,7 @@ pub async fn run(
         waits,
         losses: live.collector.losses()?.to_vec(),
     };
-    live.detach();
+    let _detaching = live.detach();
     if let Some(note) = end.note() {
         output::complain(&format!(
             "{note} after {}",

@@ -43,7 +43,7 @@ pub async fn run(args: &Diagnose, target: Target, setup: Setup) -> Result<u8, Er
     window.push(live.collector.read()?);
     let words = live.words().to_owned();
     let window = window.finish(live.probes(), live.cost());
-    live.detach();
+    let _detaching = live.detach();
     if end == End::Target && saw_nothing(&window) {
         return Err(ended_unseen(&words));
     }

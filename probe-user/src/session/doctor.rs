@@ -80,7 +80,7 @@ async fn watch(options: &Options, started: Instant) -> Result<(Vec<ProbeStatus>,
     }
     progress.clear();
     let found = (live.probes(), live.watched());
-    live.detach();
+    let _detaching = live.detach();
     Ok(found)
 }
 

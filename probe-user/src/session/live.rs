@@ -197,10 +197,22 @@ impl Live {
         self.collector.probes()
     }
 
-    /// Detaches everything, in the background: the kernel takes some 50 ms for each tracepoint, together
-    /// seconds, which neither the report waits for nor a slow reader of it prolongs. What is left when the
-    /// process ends, the kernel detaches.
-    pub fn detach(self) {
-        std::thread::spawn(move || drop(self));
+    /// Detaches everything, in the background: neither the report waits for it, nor does a slow reader of
+    /// the report keep anything attached.
+    pub fn detach(self) -> Detaching {
+        Detaching(Some(std::thread::spawn(move || drop(self))))
+    }
+}
+
+/// Everything is being detached; dropping this waits for it. Left to the end of the process, the kernel
+/// would detach one probe after the other, which takes seconds.
+#[must_use = "dropping it waits until everything is detached"]
+pub struct Detaching(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for Detaching {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
     }
 }

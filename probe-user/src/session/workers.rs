@@ -77,7 +77,7 @@ pub async fn run(args: &Workers, target: Target, setup: Setup) -> Result<u8, Err
             break end;
         }
     };
-    live.detach();
+    let _detaching = live.detach();
     drop(screen);
     if let Some(note) = end.note().filter(|_| end == End::Target) {
         output::complain(note);
