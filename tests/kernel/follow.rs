@@ -179,6 +179,7 @@ pub fn a_new_program_keeps_its_row_and_changes_its_name() -> anyhow::Result<()> 
 pub fn the_end_of_a_thread_is_reported() -> anyhow::Result<()> {
     let mut worker = child::fork(|link| {
         sys::set_comm(b"short-lived");
+        link.send(&[]);
         link.wait();
         let times = std::thread::spawn(|| {
             let begin = sys::now_ns();
@@ -188,6 +189,7 @@ pub fn the_end_of_a_thread_is_reported() -> anyhow::Result<()> {
         });
         link.send(&times.join().expect("join"));
     })?;
+    worker.recv()?;
     let mut watch = Watch::of(&[&worker])?;
     let [tid, lived] = watch.step(&mut worker)?[..] else {
         anyhow::bail!("two numbers expected");

@@ -66,10 +66,12 @@ pub fn hostile_names_come_through_as_bytes() -> anyhow::Result<()> {
     const NAME: &[u8] = b"\x1b[31m<b>\xff\xfe\n'";
     let mut worker = child::fork(|link| {
         sys::set_comm(NAME);
+        link.send(&[]);
         link.wait();
         sys::poll(&mut [], 0).expect("poll");
         report_and_stay(link, &[]);
     })?;
+    worker.recv()?;
     let mut watch = Watch::of(&[&worker])?;
     watch.step(&mut worker)?;
     let seen = watch.read()?;

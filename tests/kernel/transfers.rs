@@ -219,7 +219,7 @@ pub fn every_sending_call_is_charged_when_the_socket_is_full() -> anyhow::Result
         ensure!(call.count == 1, "{op}: {call:?}{}", seen.dump(worker.pid));
         assert_between(op, call.total_ns, measured, measured);
         ensure!(
-            call.blocked_ns + slack_ns(measured) >= LAZY.as_nanos() as u64,
+            call.blocked_ns + slack_ns(measured) >= (LAZY.as_nanos() as u64).min(measured),
             "{op}: blocked {} ns of {measured} ns, the peer read nothing for {LAZY:?}",
             call.blocked_ns
         );
