@@ -1,7 +1,7 @@
 //! Makes aya's loader without the kernel's type information, which it would read and decode on the spot.
 //!
-//! The object needs none (offsets are looked up by [`super::btf`]), and `EbpfLoader::new` spends 19 MB and
-//! a fifth of the time to the first data on it before one can say so.
+//! The object needs none (offsets are looked up by [`super::btf`]), and `EbpfLoader::new` takes 19 MB at its
+//! peak for it before one can say so.
 
 use std::{ffi::CStr, thread};
 
