@@ -1,5 +1,7 @@
 //! The system calls that are measured, and the worker processes that make them.
 
+use std::ops::Range;
+
 use anyhow::ensure;
 use probe_tests::{
     child::{self, Child, Link},
@@ -114,7 +116,7 @@ impl Worker {
 }
 
 fn work(link: &mut Link, cpu: usize) {
-    pin(cpu).expect("pin the worker");
+    pin(cpu..cpu + 1).expect("pin the worker");
     sys::set_comm(COMM.as_bytes());
     let (client, _server) = connection();
     let mut place = Place {
@@ -161,17 +163,19 @@ fn connection() -> (i32, i32) {
     (client, server)
 }
 
-/// Binds the calling thread, and what it starts from now on, to one CPU.
-pub fn pin(cpu: usize) -> anyhow::Result<()> {
+/// Binds the calling thread, and what it starts from now on, to some CPUs.
+pub fn pin(cpus: Range<usize>) -> anyhow::Result<()> {
     // SAFETY: an empty set is all zeroes.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is valid, and a CPU beyond its end is ignored.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
+    for cpu in cpus.clone() {
+        // SAFETY: the set is valid, and a CPU beyond its end is ignored.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
     // SAFETY: reads one set of this size.
     let r = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
     ensure!(
         r == 0,
-        "cannot pin to CPU {cpu}: {}",
+        "cannot pin to CPUs {cpus:?}: {}",
         std::io::Error::last_os_error()
     );
     Ok(())

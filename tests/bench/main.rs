@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
     let worker_cpu = cpus - 1;
     let target = Worker::start(worker_cpu)?;
     let other = Worker::start(worker_cpu)?;
-    calls::pin(0)?;
+    calls::pin(0..1)?;
     let mut bench = Bench {
         target,
         other,
@@ -48,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         stallscope: PathBuf::from(stallscope),
         bpftrace: variant::bpftrace(),
         sample_ms,
+        cpus,
     };
 
     let mut samples: Map<String, Value> = Map::new();
@@ -63,7 +64,11 @@ fn main() -> anyhow::Result<()> {
             };
             let variant = &VARIANTS[(step + round) % VARIANTS.len()];
             let before = bpf::wait_until_alone(PATIENCE);
-            let block = (variant.run)(&mut bench).with_context(|| variant.id.to_owned())?;
+            let block = (variant.run)(&mut bench).or_else(|error| {
+                // On a busy machine a tool may attach too late for its sample; once is chance.
+                eprintln!("bench: {}: {error:#}; trying again", variant.id);
+                (variant.run)(&mut bench).with_context(|| variant.id.to_owned())
+            })?;
             let Some(block) = block else { continue };
             blocks += 1;
             disturbed += usize::from(!before || !bpf::wait_until_alone(Duration::ZERO));

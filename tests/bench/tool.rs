@@ -12,7 +12,7 @@ use anyhow::{bail, ensure};
 use probe_tests::programs;
 
 /// How long a tool may take to detach and end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running tool.
 pub struct Tool {
@@ -100,7 +100,12 @@ impl Tool {
                 return Ok(usage.ru_maxrss as u64 * 1024);
             }
             ensure!(r == 0, "wait4: {}", std::io::Error::last_os_error());
-            ensure!(begun.elapsed() < PATIENCE, "process {pid} does not end");
+            if begun.elapsed() > PATIENCE {
+                let about = |file| {
+                    std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
+                };
+                bail!("it does not end: {}\n{}", about("status"), about("stack"));
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::{
-    calls::{COMM, Sample, Worker},
+    calls::{self, COMM, Sample, Worker},
     floor,
     tool::{self, Tool},
 };
@@ -29,6 +29,8 @@ pub struct Bench {
     pub bpftrace: Option<Bpftrace>,
     /// CPU time for each call of a sample, ms.
     pub sample_ms: u64,
+    /// CPUs of this machine.
+    pub cpus: usize,
 }
 
 /// bpftrace.
@@ -262,6 +264,8 @@ fn diagnose_all(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
 
 /// How long each tool takes from its start to its first result when it is told to watch for 1 ms.
 fn start(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
+    // As a user would start it: on any CPU.
+    calls::pin(0..bench.cpus)?;
     let stallscope = || Command::new(&bench.stallscope);
     let pid = bench.target.pid().to_string();
     let mut times = vec![
@@ -289,6 +293,7 @@ fn start(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
         let time = tool::first_data(command.args(["-e", &script]), |line| !line.contains("data"))?;
         times.push(("bpftrace_ms", time));
     }
+    calls::pin(0..1)?;
     Ok(Some(Block {
         rows: vec![],
         tool: times,
