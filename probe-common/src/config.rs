@@ -28,6 +28,8 @@ shared! {
         pub task_start: u32,
         /// task_struct.stack
         pub task_stack: u32,
+        /// files_struct.count: how many tasks share the table.
+        pub files_count: u32,
         /// files_struct.fdt
         pub files_fdt: u32,
         /// fdtable.max_fds

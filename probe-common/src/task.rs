@@ -30,6 +30,9 @@ pub mod flag {
     /// A send was followed by waiting for the client: if the next bytes begin a new request, the open one
     /// ended at [`super::Task::answered_ns`].
     pub const ANSWERED: u32 = 128;
+    /// Its descriptor table is shared (threads, CLONE_FILES): another thread may close what it uses, so
+    /// peers are looked up anew each time.
+    pub const SHARES_FILES: u32 = 512;
     /// No request is open, but the connection of the last one is (`request.fd`): its next bytes begin one.
     pub const KEPT_OPEN: u32 = 256;
     /// Accepted at least once.
@@ -38,7 +41,26 @@ pub mod flag {
     pub const IDENTIFIED: u32 = 32;
 }
 
+/// Descriptors whose peers a thread remembers; a power of two.
+pub const CACHED_PEERS: usize = 4;
+
 shared! {
+    /// A peer that was looked up, as long as nothing the thread does can change it.
+    pub struct CachedPeer {
+        /// Peer id; 0 when the slot is free.
+        pub id: u64,
+        /// Descriptor.
+        pub fd: u32,
+        /// Bits of [`crate::peer::flag`].
+        pub flags: u8,
+        /// IP protocol number.
+        pub protocol: u8,
+        /// 1 for a Unix socket without a name on either end.
+        pub unnamed: u8,
+        /// Always 0.
+        pub reserved: u8,
+    }
+
     /// A followed thread. Written by the thread itself and by the scheduler's tracepoints about it,
     /// which never run at the same time.
     pub struct Task {
@@ -82,6 +104,8 @@ shared! {
         pub last_peer: u64,
         /// Process name, NUL padded.
         pub comm: [u8; COMM_LEN],
+        /// Peers of descriptors used last, by the descriptor's low bits.
+        pub cache: [CachedPeer; CACHED_PEERS],
         /// FastCGI records of the open request, as far as read.
         pub fastcgi: Reader,
         /// The open request.

@@ -36,6 +36,7 @@ const TCP_CLOSE: u8 = 7;
 #[tracepoint]
 pub fn on_enter_connect(ctx: TracePointContext) -> u32 {
     if let Some(task) = entered::<3>(&ctx) {
+        peer::forget(task, task.args[0] as u32, task.args[0] as u32);
         established::connect_begins(task, task.args[0] as u32, task.op_start_ns);
     }
     0
@@ -116,6 +117,7 @@ fn entered<const N: usize>(ctx: &TracePointContext) -> Option<&'static mut Task>
     }
     task.op = op;
     task.op_start_ns = now;
+    task.op_block_start_ns = now;
     task.op_blocked_ns = 0;
     task.args[0] = mem::field::<u64>(ctx, 16);
     task.args[1] = mem::field::<u64>(ctx, 24);
@@ -191,6 +193,7 @@ fn returned(ctx: &TracePointContext, kind: u8) -> Option<()> {
     let op = op_of(mem::field::<u32>(ctx, 8)) as u32;
     let ret = mem::field::<i64>(ctx, 16);
     let now = mem::now_ns();
+    task::woken_unseen(task, now);
     let seen = task.op == op;
     task.op = 0;
     if !seen {
@@ -210,7 +213,7 @@ fn returned(ctx: &TracePointContext, kind: u8) -> Option<()> {
     };
     let fd = mem::reload(&peer.fd);
     if fd != NO_FD {
-        peer::of_fd(fd, peer);
+        peer::of_task_fd(task, fd, peer);
     }
     if kind == kind::CONNECT && !peer.is_named() {
         let protocol = peer.protocol;
@@ -694,6 +697,7 @@ pub fn on_close_other(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn closed(task: &mut Task, first: u32, last: u32) {
+    peer::forget(task, first, last);
     let fd = task.request.fd;
     if fd < 0 || (fd as u32) < first || fd as u32 > last {
         return;

@@ -10,7 +10,10 @@ use probe_common::{
 };
 
 use crate::{
-    maps::{PEERS as PEER_NAMES, SCRATCH, STATS, ZERO_STAT, atomic_add32, atomic_add64, lost},
+    maps::{
+        IN_CALL, IN_INTERRUPT, PEERS as PEER_NAMES, SCRATCH, STATS, ZERO_STAT, atomic_add32,
+        atomic_add64, lost,
+    },
     mem,
     peer::{NO_SLOT, Peer},
 };
@@ -18,7 +21,14 @@ use crate::{
 /// The row for a thread, operation and peer, made when it is not there. The address in [`SCRATCH`] is
 /// registered with a new row: a peer is only ever met together with its first row.
 #[inline(always)]
-fn row(tid: u32, tgid: u32, start_ticks: u32, op: u32, peer: u64) -> Option<*mut Stat> {
+fn row(
+    tid: u32,
+    tgid: u32,
+    start_ticks: u32,
+    op: u32,
+    peer: u64,
+    scratch: u32,
+) -> Option<*mut Stat> {
     let mut key = StatKey {
         tid,
         start_ticks,
@@ -29,7 +39,7 @@ fn row(tid: u32, tgid: u32, start_ticks: u32, op: u32, peer: u64) -> Option<*mut
     if let Some(stat) = STATS.get_ptr_mut(&key) {
         return Some(stat);
     }
-    if !register(&mut key.peer)
+    if !register(&mut key.peer, scratch)
         && let Some(stat) = STATS.get_ptr_mut(&key)
     {
         return Some(stat);
@@ -44,16 +54,17 @@ fn row(tid: u32, tgid: u32, start_ticks: u32, op: u32, peer: u64) -> Option<*mut
 
 /// Makes sure that user space can name a peer. False when the table is full: the id becomes "other".
 #[inline(never)]
-fn register(peer: &mut u64) -> bool {
+fn register(peer: &mut u64, scratch: u32) -> bool {
     if *peer < special::FIRST_HASH || PEER_NAMES.get_ptr(&*peer).is_some() {
         return true;
     }
-    let Some(key) = SCRATCH.get(0) else {
+    let Some(key) = SCRATCH.get(scratch) else {
         return true;
     };
-    // A wait whose peer was looked up earlier (a datagram's address) finds another address here.
+    // A remembered peer that found no place in the table when it was met: another address is here now.
     if probe_common::peer::id(key) != *peer {
-        return true;
+        *peer = special::OTHER;
+        return false;
     }
     if PEER_NAMES.insert(&*peer, key, 0).is_err() {
         lost(loss::slot::PEERS_FULL);
@@ -76,7 +87,14 @@ pub struct Call {
 /// Adds a call of the current thread: its row has one writer, so nothing is atomic.
 #[inline(always)]
 pub fn call(task: &Task, call: &Call) {
-    let Some(stat) = row(task.tid, task.tgid, task.start_ticks, call.op, call.peer) else {
+    let Some(stat) = row(
+        task.tid,
+        task.tgid,
+        task.start_ticks,
+        call.op,
+        call.peer,
+        IN_CALL,
+    ) else {
         return;
     };
     // SAFETY: a live map value; only this thread writes it.
@@ -122,7 +140,14 @@ fn error(stat: &mut Stat, errno: u32) {
 /// Adds a connection that was established, from interrupt context: two may finish at once on two CPUs.
 #[inline(always)]
 pub fn established(tid: u32, tgid: u32, start_ticks: u32, peer: u64, duration: u64) {
-    let Some(stat) = row(tid, tgid, start_ticks, derived::ESTABLISHED, peer) else {
+    let Some(stat) = row(
+        tid,
+        tgid,
+        start_ticks,
+        derived::ESTABLISHED,
+        peer,
+        IN_INTERRUPT,
+    ) else {
         return;
     };
     // SAFETY: a live map value; shared, so every change is atomic but the maximum's (which may miss one
@@ -175,7 +200,14 @@ pub fn end_exchange(tid: u32, tgid: u32, start_ticks: u32, slot: &mut PeerUse) {
         return;
     }
     let duration = last - start;
-    let Some(stat) = row(tid, tgid, start_ticks, derived::EXCHANGE, slot.peer) else {
+    let Some(stat) = row(
+        tid,
+        tgid,
+        start_ticks,
+        derived::EXCHANGE,
+        slot.peer,
+        IN_CALL,
+    ) else {
         return;
     };
     // SAFETY: a live map value; only this thread writes it.

@@ -8,7 +8,7 @@ use probe_common::{loss, task::Task};
 
 use crate::{
     charge,
-    maps::{CONNECTING, Connecting, LISTEN_PORTS, config, found, lost},
+    maps::{CONNECTING, Connecting, IN_INTERRUPT, LISTEN_PORTS, config, found, lost},
     mem, peer,
     sched::arg,
 };
@@ -67,8 +67,8 @@ fn try_tcp_state(ctx: &RawTracePointContext) -> Option<()> {
         return Some(());
     }
     let now = mem::now_ns();
-    let peer = found(0)?;
-    peer::try_of_sock(sock, peer)?;
+    let peer = found(2)?;
+    peer::try_of_sock(sock, IN_INTERRUPT, peer)?;
     charge::established(
         entry.tid,
         entry.tgid,

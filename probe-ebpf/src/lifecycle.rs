@@ -12,7 +12,7 @@ use probe_common::{
 
 use crate::{
     maps::{EVENTS, TASKS, config, lost},
-    mem, request,
+    mem, peer, request,
     sched::{arg, tid_of},
     task,
 };
@@ -32,7 +32,15 @@ fn try_fork(ctx: &RawTracePointContext) -> Option<()> {
     if parent.flags & flag::IN_REQUEST != 0 {
         parent.request.flags |= request_flag::FORKED;
     }
+    // The descriptor table: a thread's is its process's, and CLONE_FILES shares it even between processes.
+    let files = mem::kernel::<u64>(child_task + config!(offsets.task_files) as u64)?;
+    let shared =
+        mem::kernel::<u64>(mem::current_task() + config!(offsets.task_files) as u64)? == files;
     let task = task::follow(tid_of(child_task)?)?;
+    if shared {
+        parent.flags |= flag::SHARES_FILES;
+        task.flags |= flag::SHARES_FILES;
+    }
     task.tgid = mem::kernel::<u32>(child_task + config!(offsets.task_tgid) as u64)?;
     task.start_ticks = task::start_ticks(child_task);
     task.comm = parent.comm;
@@ -54,6 +62,8 @@ pub fn on_exec(_ctx: RawTracePointContext) -> i32 {
     let (tid, tgid) = mem::current_ids();
     if let Some(task) = task::followed(tid) {
         task::identify(task, tid, tgid);
+        // Descriptors marked close-on-exec are gone, and a table that was shared is no longer.
+        peer::forget(task, 0, u32::MAX);
     }
     0
 }

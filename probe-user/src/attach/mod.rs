@@ -334,6 +334,16 @@ fn attach_one(ebpf: &mut Ebpf, links: &mut Links, a: &Attachment) -> Result<(), 
     attach_to(ebpf, links, a.program, a.category, a.name, a.optional)
 }
 
+/// Calls whose return says nothing or comes twice: exit never returns, a fork returns in parent and child,
+/// and the return of rt_sigreturn is that of the call which the signal interrupted. They are counted when
+/// they are entered, without their errors.
+fn counted_at_entry(name: &str) -> bool {
+    matches!(
+        name,
+        "exit" | "exit_group" | "fork" | "vfork" | "clone" | "clone3" | "rt_sigreturn"
+    )
+}
+
 /// Loads a program that is not loaded yet.
 fn load_program(
     program: &str,
@@ -419,8 +429,7 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         }
     }
     for name in syscalls {
-        // These two never return.
-        if matches!(name.as_str(), "exit" | "exit_group") {
+        if counted_at_entry(name) {
             attach_to(
                 &mut ebpf,
                 &mut links,

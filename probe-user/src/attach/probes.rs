@@ -117,6 +117,7 @@ pub const PROBES: &[Probe] = &[
         attachments: &[],
         members: members! {
             "task_struct" "files" => offsets.task_files;
+            "files_struct" "count" => offsets.files_count;
             "files_struct" "fdt" => offsets.files_fdt;
             "fdtable" "max_fds" => offsets.fdt_max_fds;
             "fdtable" "fd" => offsets.fdt_fd;

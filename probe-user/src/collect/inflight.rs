@@ -39,7 +39,7 @@ pub fn row(
     task.tid = tid;
     task.tgid = pid;
     task.start_ticks = stat.start_ticks;
-    task.flags = flag::IDENTIFIED;
+    // Not `IDENTIFIED`: when it acts, the kernel side looks at it for itself (are its descriptors shared?).
     task.since_ns = now;
     task.blocked_nr = -1;
     task.request.fd = -1;
