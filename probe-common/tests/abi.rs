@@ -34,6 +34,7 @@ const ALL: &[Layout] = layouts![
     stat::ErrCount,
     stat::Stat,
     stat::StatKey,
+    task::CachedPeer,
     task::Task,
 ];
 

@@ -146,7 +146,10 @@ impl Collector {
         // Where a thread stands is looked up right before its row is made, as it does not wait for us.
         for (pid, tid, worker) in new {
             if let Some(stat) = processes::thread_stat(pid, tid) {
-                self.insert_row(&inflight::row(pid, tid, &stat, worker, &peers))?;
+                let row = inflight::row(pid, tid, &stat, worker, &peers);
+                self.insert_row(&row)?;
+                // Its pool is in its title, which is gone when it has ended.
+                self.processes.see(pid, tid, row.start_ticks, &row.comm);
             }
         }
         Ok(alive)

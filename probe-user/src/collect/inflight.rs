@@ -64,6 +64,12 @@ pub fn row(
         if let Some(on) = waited_on(pid, kind, &args) {
             task.last_peer = peer_id(&on, peers);
         }
+        if fpm_worker && kind == kind::RECV && task.last_peer == special::CLIENT {
+            // The web server keeps the connection open for the next request.
+            idle = true;
+            task.flags |= flag::KEPT_OPEN;
+            task.request.fd = args[0] as i32;
+        }
         if matches!(op, op::SELECT | op::PSELECT6) {
             task.args[4] = 0;
         }

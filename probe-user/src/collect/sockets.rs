@@ -13,8 +13,7 @@ use std::{
 
 use probe_common::peer::{self, PeerKey};
 
-/// Tables of sockets with an address, and their IP protocol. A Unix socket's table does not say who is at
-/// the other end.
+/// Tables of sockets with an address, and their IP protocol.
 const TABLES: [(&str, u8); 4] = [
     ("tcp", TCP),
     ("tcp6", TCP),
@@ -62,9 +61,59 @@ impl Wanted {
                     );
                 }
             }
+            if !inodes.is_empty()
+                && let Ok(file) = File::open(format!("/proc/{pid}/net/unix"))
+            {
+                scan_unix(BufReader::new(file), &mut inodes, &mut found);
+            }
         }
         found
     }
+}
+
+/// Takes accepted Unix sockets in `inodes` out of their table. It tells only a socket's own name, which an
+/// accepted one has from its listener; who a client is connected to it does not say.
+fn scan_unix(
+    mut table: impl BufRead,
+    inodes: &mut HashSet<u64>,
+    found: &mut HashMap<u64, PeerKey>,
+) {
+    let mut line = Vec::new();
+    while !inodes.is_empty() {
+        line.clear();
+        match table.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        if let Some((inode, key)) = accepted_unix(line.trim_ascii_end())
+            && inodes.remove(&inode)
+        {
+            found.insert(inode, key);
+        }
+    }
+}
+
+/// Inode number and name of a line of /proc/net/unix that is a connected socket with a name:
+/// `num: refcount protocol flags type state inode path`, with `@` for an abstract name's NUL.
+fn accepted_unix(line: &[u8]) -> Option<(u64, PeerKey)> {
+    // SS_CONNECTED; the inode number behind it is padded with blanks, and a path may hold any byte.
+    const CONNECTED: &[u8] = b" 03 ";
+    let at = line.windows(CONNECTED.len()).position(|w| w == CONNECTED)? + CONNECTED.len();
+    let tail = line.get(at..)?.trim_ascii_start();
+    let space = tail.iter().position(|b| *b == b' ')?;
+    let inode = std::str::from_utf8(&tail[..space]).ok()?.parse().ok()?;
+    let mut path = tail.get(space + 1..)?.to_vec();
+    if path.first() == Some(&b'@') {
+        path[0] = 0;
+    }
+    if path.is_empty() {
+        return None;
+    }
+    let mut key = PeerKey::ZERO;
+    key.kind = peer::kind::UNIX;
+    key.flags = peer::flag::INBOUND;
+    key.set_address(&path);
+    Some((inode, key))
 }
 
 /// Takes the sockets in `inodes` out of a table.
@@ -149,6 +198,20 @@ fn set_v4(key: &mut PeerKey, address: Ipv4Addr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_accepted_unix_socket_has_its_listeners_name() {
+        let line = b"ffff8880: 00000003 00000000 00000000 0001 03  4242 /run/php/a b.sock";
+        let (inode, key) = accepted_unix(line).unwrap();
+        assert_eq!((inode, key.address()), (4242, &b"/run/php/a b.sock"[..]));
+        assert_eq!(key.flags, peer::flag::INBOUND);
+        let listener = b"ffff8880: 00000002 00000000 00010000 0001 01 99 /run/php.sock";
+        let client = b"ffff8880: 00000003 00000000 00000000 0001 03 77";
+        assert!(accepted_unix(listener).is_none());
+        assert!(accepted_unix(client).is_none());
+        let (_, key) = accepted_unix(b"0: 3 0 0 0001 03 5 @name").unwrap();
+        assert_eq!(key.address(), b"\0name");
+    }
 
     const HEAD: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
     const V4: &str = "   1: 0100007F:C350 057100CB:01BB 01 00000000:00000000 00:00000000 00000000    33        0 4242 1 0\n";
