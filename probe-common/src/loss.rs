@@ -24,6 +24,10 @@ pub mod slot {
     pub const POLL_SET_TOO_LARGE: u32 = 9;
     /// The kernel did not report a switch of a followed thread: the time up to the next one is unexplained.
     pub const SWITCH_UNSEEN: u32 = 10;
+    /// The kernel skipped one of our programs because another one was active on the CPU. User space fills
+    /// this in from the kernel's own counters (bpf_prog_info.recursion_misses: 5.12, for classic
+    /// tracepoints 6.7); older kernels skip without a count.
+    pub const PROGRAM_SKIPPED: u32 = 11;
     /// Number of slots.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 12;
 }

@@ -75,6 +75,18 @@ shared! {
     }
 }
 
+shared! {
+    /// An epoll registration: key of the map `EPOLL`, whose value is the descriptor.
+    pub struct EpollKey {
+        /// What epoll_wait hands back.
+        pub data: u64,
+        /// Process id.
+        pub tgid: u32,
+        /// Descriptor of the epoll instance.
+        pub epfd: u32,
+    }
+}
+
 impl PeerKey {
     /// The address bytes in use.
     pub fn address(&self) -> &[u8] {

@@ -26,6 +26,7 @@ const ALL: &[Layout] = layouts![
     count::WaitSum,
     fastcgi::Reader,
     fastcgi::Scratch,
+    peer::EpollKey,
     peer::PeerKey,
     request::Exit,
     request::PeerUse,

@@ -1,10 +1,10 @@
 //! Which descriptor an epoll registration stands for: epoll_wait hands back only the program's own data.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
-use probe_common::{loss, task::flag};
+use probe_common::{loss, peer::EpollKey, task::flag};
 
 use crate::{
-    maps::{EPOLL, EpollKey, config, lost},
+    maps::{EPOLL, config, lost},
     mem, task,
 };
 

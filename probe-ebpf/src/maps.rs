@@ -10,7 +10,7 @@ use probe_common::{
     config::Config,
     count::{CountKey, WaitSum},
     fastcgi, loss,
-    peer::PeerKey,
+    peer::{EpollKey, PeerKey},
     stat::{Stat, StatKey},
     task::Task,
 };
@@ -29,15 +29,6 @@ pub struct Connecting {
     pub tgid: u32,
     pub start_ticks: u32,
     pub pad: u32,
-}
-
-/// An epoll registration: `data` is what epoll_wait hands back.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct EpollKey {
-    pub data: u64,
-    pub tgid: u32,
-    pub epfd: u32,
 }
 
 #[unsafe(no_mangle)]

@@ -29,7 +29,7 @@ const TESTS: &[harness::Test] = tests! {
     waits::{
         each_call_is_charged_to_the_descriptor_that_woke_it,
         epoll_data_need_not_be_the_descriptor,
-        epoll_registered_before_attach_blames_nobody_else,
+        epoll_registered_before_attach_has_its_peer,
         a_time_out_is_charged_to_the_only_peer_or_to_several,
     }
     transfers::{

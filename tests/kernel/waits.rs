@@ -176,7 +176,7 @@ pub fn epoll_data_need_not_be_the_descriptor() -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn epoll_registered_before_attach_blames_nobody_else() -> anyhow::Result<()> {
+pub fn epoll_registered_before_attach_has_its_peer() -> anyhow::Result<()> {
     let silent = Upstream::tcp(Behaviour::bytes(0))?;
     let answers = Upstream::tcp(Behaviour::bytes(DELAY_MS))?;
     let (a, b) = (silent.addr.clone(), answers.addr.clone());
@@ -202,7 +202,7 @@ pub fn epoll_registered_before_attach_blames_nobody_else() -> anyhow::Result<()>
     ensure!(calls.len() == 1, "{calls:?}");
     for (peer, call) in &calls {
         ensure!(
-            *peer == answers.text() || peer == "unknown",
+            *peer == answers.text(),
             "charged to {peer}, woken by {}",
             answers.text()
         );

@@ -9,7 +9,7 @@ use aya::{
 use probe_common::{
     count::{CountKey, WaitSum},
     hist, loss,
-    peer::{self, PeerKey},
+    peer::{self, EpollKey, PeerKey},
     request::{Exit, Request, event},
     stat::{Stat, StatKey},
     task::Task,
@@ -18,6 +18,7 @@ use probe_common::{
 use super::{
     Count, KernelCost, Reading,
     cost::CostMeter,
+    epoll,
     exchanges::LastExchanges,
     inflight,
     processes::{self, Processes},
@@ -127,6 +128,7 @@ impl Collector {
                 continue;
             }
             alive += 1;
+            let known = new.len();
             let mut fpm_worker = None;
             for tid in threads {
                 let Some(stat) = processes::thread_stat(*pid, tid) else {
@@ -141,6 +143,9 @@ impl Collector {
                 }
                 new.push((*pid, tid, worker));
             }
+            if new.len() > known {
+                self.name_epoll(*pid)?;
+            }
         }
         let peers = self.peers_of(wanted)?;
         // Where a thread stands is looked up right before its row is made, as it does not wait for us.
@@ -153,6 +158,19 @@ impl Collector {
             }
         }
         Ok(alive)
+    }
+
+    /// Tells the kernel side of epoll registrations that it did not see being made.
+    fn name_epoll(&mut self, pid: u32) -> Result<(), Error> {
+        if self.ring.is_none() {
+            return Ok(());
+        }
+        let mut known: HashMap<_, EpollKey, u32> = map(&mut self.ebpf, "EPOLL")?;
+        for (key, fd) in epoll::registrations(pid) {
+            // An LRU table makes room for itself.
+            let _ = known.insert(key, fd, 0);
+        }
+        Ok(())
     }
 
     /// The other ends of sockets, by inode number; their addresses are made known to the kernel side.
@@ -269,7 +287,12 @@ impl Collector {
                 .collect();
         }
         reading.at_ns = monotonic_ns();
-        reading.losses = self.losses()?;
+        // Asking for skipped programs reads a file for each; the cheap readings go without.
+        reading.losses = if tasks {
+            self.losses()?
+        } else {
+            self.counted_losses()?
+        };
         self.name_peers(&mut reading, tasks)?;
         self.name_processes(&mut reading, tasks);
         Ok(reading)
@@ -376,6 +399,13 @@ impl Collector {
     /// # Errors
     /// The map cannot be read.
     pub fn losses(&mut self) -> Result<[u64; loss::slot::COUNT as usize], Error> {
+        let mut out = self.counted_losses()?;
+        out[loss::slot::PROGRAM_SKIPPED as usize] = super::cost::skipped_runs();
+        Ok(out)
+    }
+
+    /// What our own programs counted.
+    fn counted_losses(&mut self) -> Result<[u64; loss::slot::COUNT as usize], Error> {
         let mut out = [0; loss::slot::COUNT as usize];
         let losses: Array<_, u64> = map(&mut self.ebpf, "LOSSES")?;
         for (slot, value) in out.iter_mut().enumerate() {

@@ -131,15 +131,25 @@ pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
 
 /// Memory of our maps in bytes: what /proc/self/fdinfo accounts (`memlock`).
 pub fn map_bytes() -> u64 {
+    sum_of("map_type:", "memlock:")
+}
+
+/// Runs of our programs that the kernel skipped, as /proc/self/fdinfo tells (`recursion_misses`).
+pub fn skipped_runs() -> u64 {
+    sum_of("prog_type:", "recursion_misses:")
+}
+
+/// Sum of a number over those of our descriptors that are of a kind.
+fn sum_of(kind: &str, field: &str) -> u64 {
     let Ok(dir) = fs::read_dir("/proc/self/fdinfo") else {
         return 0;
     };
     dir.filter_map(|entry| {
         let text = fs::read_to_string(entry.ok()?.path()).ok()?;
-        if !text.contains("map_type:") {
+        if !text.contains(kind) {
             return None;
         }
-        let line = text.lines().find_map(|l| l.strip_prefix("memlock:"))?;
+        let line = text.lines().find_map(|l| l.strip_prefix(field))?;
         line.trim().parse::<u64>().ok()
     })
     .sum()

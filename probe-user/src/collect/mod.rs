@@ -2,6 +2,7 @@
 
 mod collector;
 mod cost;
+mod epoll;
 mod exchanges;
 mod inflight;
 mod processes;

@@ -99,6 +99,13 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         "the time up to the next one stands under \"unexplained\"",
         Level::High,
     ),
+    (
+        slot::PROGRAM_SKIPPED,
+        "program_skipped",
+        "events that the kernel did not show us, because another program was active on the CPU",
+        "counts are too low by up to so many, and waits may be missing",
+        Level::Medium,
+    ),
 ];
 
 /// What was lost in a window; empty when nothing was.

@@ -118,7 +118,20 @@ impl Qemu {
         let mut child = self
             .command()
             // Emulation only: nested virtualisation is missing or broken on most machines that this runs on.
-            .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1G"])
+            // One host thread for both CPUs: with one each, a CPU can run code that the other one is patching
+            // (static keys, tracepoints) half old and half new, and the guest dies of a double fault.
+            // No cmpxchg16b: QEMU 7.2 leaves garbage in the flags behind it when an interrupt follows, and
+            // 6.12 dies of that in kmalloc.
+            .args([
+                "-accel",
+                "tcg,thread=single",
+                "-cpu",
+                "max,-cx16",
+                "-smp",
+                "2",
+                "-m",
+                "1G",
+            ])
             .args([
                 "-nodefaults",
                 "-no-user-config",
