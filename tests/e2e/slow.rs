@@ -197,13 +197,13 @@ fn run(case: Case) -> anyhow::Result<()> {
     };
     let waited = numbers["wait_ns"].as_u64().unwrap_or(0);
     let share = waited as f64 / wall as f64;
-    // Where the kernel left out a switch, the time around it is unexplained, and said to be.
+    // Where the kernel left out a switch outside of a call, the time around it is unexplained.
     let unexplained = group.unexplained()?;
     ensure!(
-        unexplained < 0.15,
+        unexplained < 0.02,
         "{unexplained:.3} of the time is unexplained"
     );
-    let low = peer_ns as f64 / (nginx_ms * 1e6) - unexplained - 0.02;
+    let low = peer_ns as f64 / (nginx_ms * 1e6) - 0.02;
     let high = (curl as f64 / on_page as f64).min(1.0) + 0.02;
     ensure!(
         (low..=high).contains(&share),
