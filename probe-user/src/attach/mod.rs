@@ -429,35 +429,22 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         }
     }
     for name in syscalls {
-        if counted_at_entry(name) {
+        let programs: &[(&str, &str)] = match (counted_at_entry(name), *wait) {
+            (true, _) => &[("on_count_entry", "sys_enter_")],
+            (false, false) => &[("on_count", "sys_exit_")],
+            (false, true) => &[
+                ("on_wait_return", "sys_exit_"),
+                ("on_wait_entry", "sys_enter_"),
+            ],
+        };
+        for (program, end) in programs {
+            let tracepoint = format!("{end}{name}");
             attach_to(
                 &mut ebpf,
                 &mut links,
-                "on_count_entry",
+                program,
                 "syscalls",
-                &format!("sys_enter_{name}"),
-                false,
-            )
-            .map_err(Error::Kernel)?;
-            continue;
-        }
-        let program = if *wait { "on_wait_return" } else { "on_count" };
-        attach_to(
-            &mut ebpf,
-            &mut links,
-            program,
-            "syscalls",
-            &format!("sys_exit_{name}"),
-            false,
-        )
-        .map_err(Error::Kernel)?;
-        if *wait {
-            attach_to(
-                &mut ebpf,
-                &mut links,
-                "on_wait_entry",
-                "syscalls",
-                &format!("sys_enter_{name}"),
+                &tracepoint,
                 false,
             )
             .map_err(Error::Kernel)?;

@@ -40,7 +40,6 @@ pub struct Collector {
     logger: Option<Logger>,
     ring: Option<RingBuf<MapData>>,
     probes: Vec<ProbeStatus>,
-    filtered: bool,
     followed: HashSet<(u32, u32)>,
     pending: Reading,
     peers: StdHashMap<u64, PeerKey>,
@@ -63,8 +62,8 @@ impl Collector {
             options,
             ..
         } = attached;
-        let filtered = match &options.mode {
-            Mode::Ledger { follow_all } | Mode::Count { follow_all, .. } => !follow_all,
+        let follows_all = match &options.mode {
+            Mode::Ledger { follow_all } | Mode::Count { follow_all, .. } => *follow_all,
         };
         let ring = match &options.mode {
             Mode::Ledger { .. } => {
@@ -80,7 +79,6 @@ impl Collector {
             logger,
             ring,
             probes,
-            filtered,
             followed: HashSet::new(),
             pending: Reading::default(),
             peers: StdHashMap::new(),
@@ -89,7 +87,7 @@ impl Collector {
         };
         if collector.ring.is_some() {
             collector.listen_ports()?;
-            if !collector.filtered {
+            if follows_all {
                 // A thread is met at its first call; a worker that hangs makes none.
                 collector.follow(&processes::fpm_workers())?;
             }
@@ -421,11 +419,6 @@ impl Collector {
                 probe.seen = super::cost::runs_of(probe.id, runs);
             }
         }
-    }
-
-    /// Is the following limited to given processes?
-    pub fn is_filtered(&self) -> bool {
-        self.filtered
     }
 }
 
