@@ -48,8 +48,34 @@ shared! {
         pub socket_sk: u32,
         /// sock.sk_protocol
         pub sk_protocol: u32,
-        /// Bytes of sock.sk_protocol (1 or 2).
-        pub sk_protocol_size: u32,
+        /// sock.sk_err
+        pub sk_err: u32,
+        /// sock.sk_socket
+        pub sk_socket: u32,
+        /// sock.sk_ack_backlog
+        pub sk_ack_backlog: u32,
+        /// sock.sk_max_ack_backlog
+        pub sk_max_ack_backlog: u32,
+        /// sock.sk_drops
+        pub sk_drops: u32,
+        /// sock.sk_receive_queue
+        pub sk_receive_queue: u32,
+        /// sk_buff_head.qlen
+        pub skb_head_qlen: u32,
+        /// sock_common.skc_net
+        pub skc_net: u32,
+        /// inet_connection_sock.icsk_accept_queue
+        pub icsk_accept_queue: u32,
+        /// request_sock_queue.qlen
+        pub reqsk_qlen: u32,
+        /// inet_timewait_sock.tw_substate
+        pub tw_substate: u32,
+        /// inet_timewait_sock.tw_timer
+        pub tw_timer: u32,
+        /// timer_list.expires
+        pub timer_expires: u32,
+        /// socket_alloc.vfs_inode: the inode of a socket lies right behind it.
+        pub socket_inode: u32,
         /// sock_common.skc_family
         pub skc_family: u32,
         /// sock_common.skc_state
@@ -100,6 +126,10 @@ shared! {
         pub close_range_nr: u32,
         /// 1: the time line and the division by peer are kept (the request ledger).
         pub ledger: u32,
+        /// 1: a record for each TCP transition goes to the ring (`tcp --events`).
+        pub tcp_events: u32,
+        /// log2 of the jiffies in one cohort of TIME_WAIT, see [`crate::tcp::COHORTS`].
+        pub cohort_shift: u32,
         /// By system call number: the operation's number (see [`crate::op`]), or [`WAIT_CLASS`] plus the
         /// [`crate::part`] that blocking in it is charged to, or 0.
         pub ops: [u8; MAX_NR],

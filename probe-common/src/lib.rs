@@ -18,3 +18,4 @@ pub mod peer;
 pub mod request;
 pub mod stat;
 pub mod task;
+pub mod tcp;

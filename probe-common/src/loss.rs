@@ -8,7 +8,7 @@ pub mod slot {
     pub const STATS_FULL: u32 = 1;
     /// The peer table was full: waits were charged to "other peers".
     pub const PEERS_FULL: u32 = 2;
-    /// The ring was full: finished requests or exits were not delivered.
+    /// The ring was full: finished requests, exits or TCP events were not delivered.
     pub const RING_FULL: u32 = 3;
     /// A request met more peers than its table holds: the rest was charged to "other peers".
     pub const REQUEST_PEERS_FULL: u32 = 4;
@@ -28,6 +28,12 @@ pub mod slot {
     /// this in from the kernel's own counters (bpf_prog_info.recursion_misses: 5.12, for classic
     /// tracepoints 6.7); older kernels skip without a count.
     pub const PROGRAM_SKIPPED: u32 = 11;
+    /// The table of TCP sockets was full: how long this one stays in its state is not known.
+    pub const TCP_SOCKETS_FULL: u32 = 12;
+    /// The table of TCP transitions was full: some were added up under "other peers".
+    pub const TRANSITIONS_FULL: u32 = 13;
+    /// The table of processes that hold sockets was full.
+    pub const OWNERS_FULL: u32 = 14;
     /// Number of slots.
-    pub const COUNT: u32 = 12;
+    pub const COUNT: u32 = 15;
 }

@@ -17,6 +17,12 @@ pub mod event {
     pub const REQUEST: u32 = 1;
     /// A thread's last totals, see [`super::Exit`].
     pub const EXIT: u32 = 2;
+    /// A [`crate::tcp::Transition`].
+    pub const TRANSITION: u32 = 3;
+    /// A [`crate::tcp::Connect`].
+    pub const CONNECT: u32 = 4;
+    /// A [`crate::tcp::Listening`].
+    pub const LISTENING: u32 = 5;
 }
 
 /// Bits of [`Request::flags`].

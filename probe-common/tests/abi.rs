@@ -3,7 +3,7 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use probe_common::{config, count, fastcgi, peer, request, stat, task};
+use probe_common::{config, count, fastcgi, peer, request, stat, task, tcp};
 
 /// Name, size, alignment and fields (name, offset, size) of a struct.
 type Layout = (
@@ -37,6 +37,19 @@ const ALL: &[Layout] = layouts![
     stat::StatKey,
     task::CachedPeer,
     task::Task,
+    tcp::CensusKey,
+    tcp::CensusRow,
+    tcp::CensusTotals,
+    tcp::Connect,
+    tcp::FinWait2,
+    tcp::Holder,
+    tcp::Listener,
+    tcp::Listening,
+    tcp::Owner,
+    tcp::TcpSocket,
+    tcp::Transition,
+    tcp::TransitionKey,
+    tcp::TransitionSum,
 ];
 
 fn here() -> &'static Path {

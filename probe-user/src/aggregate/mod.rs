@@ -6,6 +6,7 @@ mod fold;
 mod identity;
 mod peer;
 mod requests;
+pub mod tcp;
 mod threads;
 mod window;
 

@@ -3,7 +3,7 @@
 
 use probe_common::part;
 
-use super::{Durations, Peer};
+use super::{Durations, Peer, tcp::Tcp};
 use crate::{attach::ProbeStatus, collect::Process};
 
 /// Durations as an HDR histogram, ns: 2 significant digits from 1.024 µs up, 8 KB for a
@@ -74,6 +74,8 @@ pub struct Window {
     pub processes: Vec<ProcessTime>,
     /// Processes followed that [`Window::processes`] has no place for.
     pub processes_left_out: u64,
+    /// TCP; `None` when it was not watched.
+    pub tcp: Option<Box<Tcp>>,
     /// Per-probe coverage.
     pub probes: Vec<ProbeStatus>,
     /// Lost in the window, by [`probe_common::loss::slot`].

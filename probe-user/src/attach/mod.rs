@@ -55,6 +55,17 @@ pub enum Mode {
         /// Count every process; else those given to `Collector::follow`.
         follow_all: bool,
     },
+    /// TCP alone, as [`Options::tcp`] says.
+    Tcp,
+}
+
+/// What to watch of TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// Send a record for each transition.
+    pub events: bool,
+    /// The network namespace of this process; else the caller's.
+    pub netns_of: Option<u32>,
 }
 
 /// How to attach.
@@ -68,6 +79,8 @@ pub struct Options {
     pub max_threads: u32,
     /// FastCGI parameters may be read.
     pub fastcgi: bool,
+    /// Watch TCP as well.
+    pub tcp: Option<TcpOptions>,
 }
 
 impl Default for Options {
@@ -77,6 +90,7 @@ impl Default for Options {
             log: false,
             max_threads: 4096,
             fastcgi: true,
+            tcp: None,
         }
     }
 }
@@ -120,6 +134,7 @@ pub fn attach(options: &Options) -> Result<Attached, Error> {
             let resolved = resolve::resolve(&tracefs.path, lifecycle, options)?;
             count(options, resolved)
         }
+        Mode::Tcp => Err(Error::Kernel("TCP alone cannot be watched yet".to_owned())),
     }
 }
 
@@ -138,7 +153,7 @@ fn load(config: &Config, options: &Options) -> Result<Ebpf, Error> {
     let threads = options.max_threads.max(1);
     let (tasks, stats) = match &options.mode {
         Mode::Ledger { .. } => (threads, threads.saturating_mul(4).clamp(64, 16384)),
-        Mode::Count { .. } => (threads, 1),
+        Mode::Count { .. } | Mode::Tcp => (threads, 1),
     };
     loader::new()
         // The verifier's log is for whoever mends a program; a report needs one line.

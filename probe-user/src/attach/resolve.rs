@@ -74,6 +74,7 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
     match options.mode {
         Mode::Ledger { follow_all } => config.follow_all = follow_all.into(),
         Mode::Count { follow_all, .. } => config.count_filter = (!follow_all).into(),
+        Mode::Tcp => {}
     }
     let mut resolved = Resolved {
         config,

@@ -64,9 +64,10 @@ impl Collector {
         } = attached;
         let follows_all = match &options.mode {
             Mode::Ledger { follow_all } | Mode::Count { follow_all, .. } => *follow_all,
+            Mode::Tcp => false,
         };
         let ring = match &options.mode {
-            Mode::Ledger { .. } => {
+            Mode::Ledger { .. } | Mode::Tcp => {
                 let map = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
                 Some(RingBuf::try_from(map).map_err(map_error)?)
             }

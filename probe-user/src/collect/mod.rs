@@ -9,6 +9,7 @@ mod processes;
 mod reading;
 mod sockets;
 mod sums;
+pub mod tcp;
 
 pub use collector::{Collector, monotonic_ns};
 pub use cost::KernelCost;

@@ -11,7 +11,7 @@ use probe_common::{
     task::Task,
 };
 
-use super::CallSum;
+use super::{CallSum, tcp::TcpReading};
 
 /// One look at the kernel side. Sums (`stats`, `tasks`, `losses`) are totals since attach; `requests`
 /// and `exits` are what came since the last reading.
@@ -33,6 +33,8 @@ pub struct Reading {
     /// What is known from /proc of the processes in `tasks`, `stats` and `requests` so far; only what is
     /// new or changed when the reader asked for the ring only.
     pub processes: Vec<Process>,
+    /// TCP; `None` when it was not asked for, or when the ring alone was asked for and nothing came.
+    pub tcp: Option<Box<TcpReading>>,
     /// Lost so far, by [`loss::slot`].
     pub losses: [u64; loss::slot::COUNT as usize],
 }

@@ -46,8 +46,8 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
     (
         slot::RING_FULL,
         "ring_full",
-        "finished requests or exits not delivered: the ring was full",
-        "request counts are too low; averages rest on the requests that arrived",
+        "finished requests, exits, failed connects or transitions not delivered: the ring was full",
+        "their counts are too low; averages rest on what arrived",
         Level::Medium,
     ),
     (
@@ -105,6 +105,27 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         "events that the kernel did not show us, because another program was active on the CPU",
         "counts are too low by up to so many, and waits may be missing",
         Level::Medium,
+    ),
+    (
+        slot::TCP_SOCKETS_FULL,
+        "tcp_sockets_full",
+        "TCP sockets not followed from state to state: their table was full",
+        "how long they stay in a state is missing; counts are not affected",
+        Level::High,
+    ),
+    (
+        slot::TRANSITIONS_FULL,
+        "transitions_full",
+        "TCP transitions not told apart by peer and process: their table was full",
+        "they stand under \"other peers\"",
+        Level::High,
+    ),
+    (
+        slot::OWNERS_FULL,
+        "owners_full",
+        "processes whose TCP sockets were not counted: their table was full",
+        "sockets by process are missing; counts by state and peer are not affected",
+        Level::High,
     ),
 ];
 

@@ -64,6 +64,7 @@ impl Aggregator {
             calls,
             processes: rows.into_values().take(MAX_PROCESSES).collect(),
             processes_left_out,
+            tcp: None,
             probes,
             losses: std::array::from_fn::<u64, { loss::slot::COUNT as usize }, _>(|i| {
                 self.losses[i].saturating_sub(self.base_losses[i])
