@@ -15,8 +15,15 @@ pub struct Durations {
 impl Durations {
     /// Adds one duration of `ns`.
     pub fn record(&mut self, ns: u64) {
-        self.add_to(hist::bucket(ns) as u16, 1);
-        self.max_ns = self.max_ns.max(ns);
+        self.record_n(ns, 1);
+    }
+
+    /// Adds `count` durations of `ns`.
+    pub fn record_n(&mut self, ns: u64, count: u64) {
+        if count > 0 {
+            self.add_to(hist::bucket(ns) as u16, count);
+            self.max_ns = self.max_ns.max(ns);
+        }
     }
 
     /// Adds the counts of a kernel histogram whose longest duration is `max_ns`.

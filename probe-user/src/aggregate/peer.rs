@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use probe_common::peer::{PeerKey, flag, kind, special};
@@ -42,6 +42,12 @@ pub enum Peer {
     Special(u64),
 }
 
+impl Default for Peer {
+    fn default() -> Self {
+        Self::Special(special::UNKNOWN)
+    }
+}
+
 impl Peer {
     /// True for a peer that can be named as the cause of a wait: an address that we sent something to.
     pub fn is_upstream(&self) -> bool {
@@ -67,7 +73,7 @@ pub(super) fn resolve(id: u64, peers: &HashMap<u64, PeerKey>) -> Peer {
         .map_or(Peer::Special(special::UNKNOWN), from_key)
 }
 
-fn from_key(key: &PeerKey) -> Peer {
+pub(super) fn from_key(key: &PeerKey) -> Peer {
     let address = match (key.kind, key.address()) {
         (kind::INET, &[a, b, c, d, ..]) => Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
         // An IPv4 peer of a dual-stack socket is shown, and counted, as the IPv4 address that it is.
@@ -81,7 +87,15 @@ fn from_key(key: &PeerKey) -> Peer {
         _ => format!("{} :{}", transport(key.protocol), key.local_port).into_bytes(),
     };
     if key.flags & flag::LISTENER != 0 {
-        return Peer::Listener { on: on() };
+        // A listener is told from another one on the same port by its address; every address is left out.
+        let on = match address {
+            Some(address) if !address.is_unspecified() => {
+                let at = SocketAddr::new(address, key.local_port);
+                format!("{} {at}", transport(key.protocol)).into_bytes()
+            }
+            _ => on(),
+        };
+        return Peer::Listener { on };
     }
     if key.flags & flag::INBOUND != 0 {
         return Peer::Inbound { on: on(), address };
@@ -101,7 +115,7 @@ fn from_key(key: &PeerKey) -> Peer {
 }
 
 /// An abstract name starts with a NUL byte, which every tool prints as `@`.
-fn unix_name(address: &[u8]) -> Vec<u8> {
+pub(super) fn unix_name(address: &[u8]) -> Vec<u8> {
     match address {
         [0, name @ ..] => [b"@", name].concat(),
         // A path may be stored with its closing NUL.
@@ -159,6 +173,15 @@ mod tests {
                 on: b"/run/a.sock".to_vec()
             }
         );
+        for (kind, address, on) in [
+            (kind::INET, &[127, 0, 0, 1][..], "tcp 127.0.0.1:80"),
+            (kind::INET, &[0; 4], "tcp :80"),
+            (kind::INET6, &[0; 16], "tcp :80"),
+        ] {
+            let on = on.as_bytes().to_vec();
+            let listener = from_key(&key(kind, flag::LISTENER, address));
+            assert_eq!(listener, Peer::Listener { on });
+        }
         assert_eq!(
             from_key(&key(kind::INET, flag::INBOUND, &[127, 0, 0, 1])),
             Peer::Inbound {

@@ -1,5 +1,8 @@
 //! TCP in a [`Window`](super::Window): the state table over time, who is in it, how long, and what failed.
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 use super::{Durations, Peer};
 pub use crate::collect::tcp::{Counters, Settings};
 
@@ -177,12 +180,13 @@ pub struct StateDwell {
     pub source: &'static str,
     /// Sockets in it at the end, and the age of the oldest, ns.
     pub present: u64,
-    /// See `present`; a lower bound for a socket that was there before we watched and has no timer.
+    /// See `present`; a lower bound for a socket that was there before we watched and has no timer. Known for
+    /// FIN_WAIT_2 and TIME_WAIT only, else 0.
     pub oldest_ns: u64,
 }
 
 /// Ephemeral ports from one local address to one destination.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ports {
     /// The destination.
     pub peer: Peer,
@@ -222,7 +226,7 @@ impl Ports {
 }
 
 /// FIN_WAIT_2 towards one address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct HalfClosed {
     /// Who has not closed.
     pub peer: Peer,
@@ -243,7 +247,7 @@ pub struct HalfClosed {
 }
 
 /// A listening socket's queues.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ListenQueue {
     /// Its address.
     pub address: Peer,
