@@ -209,6 +209,7 @@ pub fn healthy() -> Tcp {
         dwell_by_state: vec![
             StateDwell {
                 state: "established",
+                entered: 1000,
                 count: 1020,
                 durations: durations(&[(900 * MS, 1020)]),
                 source: "transitions",
@@ -217,6 +218,7 @@ pub fn healthy() -> Tcp {
             },
             StateDwell {
                 state: "time_wait",
+                entered: 1000,
                 count: 1000,
                 durations: durations(&[(60 * S, 1000)]),
                 source: "census",

@@ -167,10 +167,12 @@ pub struct Dwell {
 }
 
 /// How long sockets stay in a state, all together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StateDwell {
     /// The state.
     pub state: &'static str,
+    /// Sockets that came into it in the window: from the transitions; for TIME_WAIT, what the censuses show.
+    pub entered: u64,
     /// Sockets that left it in the window.
     pub count: u64,
     /// How long those had been in it. From the census, precise to about a second, for FIN_WAIT_2 and
