@@ -90,6 +90,7 @@ pub fn ports(destination: &str, states: States) -> Ports {
         local: Some("10.0.0.2".parse().unwrap()),
         usable: 28_232,
         states,
+        peak: states.total(),
         levels_off_at: states.total() as f64,
         ..Ports::default()
     }

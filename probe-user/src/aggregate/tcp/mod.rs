@@ -47,7 +47,8 @@ pub struct Tcp {
     pub failed: Vec<FailedConnects>,
     /// Addresses that nobody listened on for a while, in order of time.
     pub gaps: Vec<Gap>,
-    /// Growth of the kernel's counters in the window, as far as the first and the last census show it.
+    /// Growth of the kernel's counters in the window, as far as the first and the last census show it;
+    /// `orphans` is no counter but a level: the most seen.
     pub counters: Counters,
     /// Settings at the end of the window.
     pub settings: Settings,
@@ -196,8 +197,10 @@ pub struct Ports {
     pub local: Option<std::net::IpAddr>,
     /// Ports that can be used: the range, less reserved ones and those that someone listens on.
     pub usable: u64,
-    /// Ports in use to this destination, by state.
+    /// Ports in use to this destination at the last census, by state.
     pub states: States,
+    /// The most ports in use at any census of the window, less the reusable ones ([`Ports::used`]).
+    pub peak: u64,
     /// Of `states.time_wait`: those that a new connect may take over (tcp_tw_reuse).
     pub reusable: u64,
     /// Connections opened to it per second (SYN_SENT entered), from the transitions.
