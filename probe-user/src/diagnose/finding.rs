@@ -245,6 +245,9 @@ impl fmt::Display for RuleRef {
     }
 }
 
+/// What [`Finding::explains`] is a share of for rules about requests.
+pub const REQUEST_TIME: &str = "the time lost in requests";
+
 /// What a rule found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -256,8 +259,11 @@ pub struct Finding {
     pub severity: Severity,
     /// How sure it is.
     pub confidence: Confidence,
-    /// Share of all time lost in requests that it explains, 0 to 1; the report is ranked by it.
+    /// Share of `explains_what` that it explains, 0 to 1; among equally severe findings, the report is
+    /// ranked by it.
     pub explains: f64,
+    /// What `explains` is a share of, to be read behind "98 % of": [`REQUEST_TIME`], `the failed connects`.
+    pub explains_what: &'static str,
     /// Who is to blame.
     pub culprit: Culprit,
     /// The values that made it fire.

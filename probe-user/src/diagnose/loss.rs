@@ -189,7 +189,9 @@ mod tests {
         let (level, why) = ceiling(&window);
         assert_eq!(level, Level::Medium);
         assert!(
-            why[0].starts_with("3 finished requests or exits not delivered"),
+            why[0].starts_with(
+                "3 finished requests, exits, failed connects or transitions not delivered"
+            ),
             "{why:?}"
         );
     }

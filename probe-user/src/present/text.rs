@@ -3,6 +3,8 @@
 
 mod closing;
 
+use std::collections::BTreeSet;
+
 use probe_common::part;
 
 use super::{
@@ -119,8 +121,9 @@ fn finding(out: &mut String, number: usize, found: &Finding, style: Style) {
     }
     evidence(out, &found.evidence, style);
     let mut sure = format!(
-        "{} of the time lost in requests; confidence {}",
+        "{} of {}; confidence {}",
         percent(found.explains),
+        found.explains_what,
         found.confidence.level.name()
     );
     for (n, reason) in found.confidence.reasons.iter().enumerate() {
@@ -204,7 +207,9 @@ fn remedies(out: &mut String, found: &Finding, style: Style) {
 
 fn nothing_wrong(out: &mut String, window: &Window, diagnosis: &Diagnosis, style: Style) {
     let seconds = window.duration_ns as f64 / 1e9;
-    let judged = diagnose::rules::CATALOGUE.len() > diagnosis.not_judged.len();
+    // A rule may say several times that it could not look.
+    let blind: BTreeSet<&str> = diagnosis.not_judged.iter().map(|n| n.rule.id).collect();
+    let judged = diagnose::rules::CATALOGUE.len() > blind.len();
     let mut text = if !judged {
         // Silence of a rule that could not look is no good news.
         format!("No rule could be judged in {seconds:.1} s: see below.")

@@ -9,7 +9,9 @@ mod words;
 use super::{Doc, Rule, Stage, Verdict};
 use crate::{
     aggregate::{Group, PeerTime, Window},
-    diagnose::{Confidence, Culprit, Finding, Level, Measured, Quantity, Severity, loss},
+    diagnose::{
+        Confidence, Culprit, Finding, Level, Measured, Quantity, REQUEST_TIME, Severity, loss,
+    },
 };
 use probe_common::part;
 use shape::Shape;
@@ -281,6 +283,7 @@ fn finding(case: &Case<'_>) -> Finding {
         severity: case.severity(),
         confidence: case.confidence(),
         explains: case.explains(),
+        explains_what: REQUEST_TIME,
         culprit: Culprit {
             group: Some(group.name.clone()),
             php_fpm: group.php_fpm,

@@ -159,6 +159,7 @@ pub(crate) fn finding_for_tests() -> Finding {
             reasons: Vec::new(),
         },
         explains: 0.0,
+        explains_what: super::REQUEST_TIME,
         culprit: Culprit::default(),
         measured: Vec::new(),
         summary: Vec::new(),

@@ -16,6 +16,8 @@ pub(in crate::present) struct FindingJson {
     severity: &'static str,
     confidence: ConfidenceJson,
     explains: f64,
+    /// What `explains` is a share of.
+    explains_what: &'static str,
     culprit: CulpritJson,
     measured: Vec<MeasuredJson>,
     summary: Vec<String>,
@@ -98,6 +100,7 @@ pub(super) fn of(f: &Finding) -> FindingJson {
             reasons: f.confidence.reasons.clone(),
         },
         explains: f.explains,
+        explains_what: f.explains_what,
         culprit: CulpritJson {
             group: f.culprit.group.as_deref().map(escape::name),
             php_fpm: f.culprit.php_fpm,

@@ -6,7 +6,7 @@ use super::labelled;
 use crate::{
     aggregate::Window,
     attach::State,
-    diagnose::{self, Diagnosis},
+    diagnose::{self, Diagnosis, REQUEST_TIME},
     present::{
         Style, escape, names,
         style::Tone,
@@ -14,14 +14,18 @@ use crate::{
     },
 };
 
-/// What a request of the first finding's group spends elsewhere.
+/// What a request of the first finding about requests spends elsewhere.
 pub(super) fn not_explained(
     out: &mut String,
     window: &Window,
     diagnosis: &Diagnosis,
     style: Style,
 ) {
-    let Some(found) = diagnosis.findings.first() else {
+    let Some(found) = diagnosis
+        .findings
+        .iter()
+        .find(|f| f.explains_what == REQUEST_TIME)
+    else {
         return;
     };
     let group = window.groups.iter().find(|g| {

@@ -99,8 +99,8 @@ Closest to a limit: 4.5 of the 9 workers of pool www busy on average.
 Not judged     W01 blocking-upstream: probe scheduler is off: sched_switch: permission
                denied
 Saw            4 of 5 probes active (scheduler: sched_switch: permission denied)
-Lost           7 finished requests or exits not delivered: the ring was full: request counts
-               are too low; averages rest on the requests that arrived
+Lost           7 finished requests, exits, failed connects or transitions not delivered: the
+               ring was full: their counts are too low; averages rest on what arrived
 Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps
 "
     );
