@@ -92,6 +92,9 @@ shared! {
         pub skc_v6_daddr: u32,
         /// sock_common.skc_v6_rcv_saddr
         pub skc_v6_rcv_saddr: u32,
+        /// inet_sock.inet_sport: the local port, in network byte order; unlike skc_num it stays when the port is
+        /// given back.
+        pub inet_sport: u32,
         /// unix_sock.peer
         pub unix_peer: u32,
         /// unix_sock.addr
@@ -126,6 +129,14 @@ shared! {
         pub close_range_nr: u32,
         /// 1: the time line and the division by peer are kept (the request ledger).
         pub ledger: u32,
+        /// 1: connects of followed threads are timed until they are established.
+        pub established: u32,
+        /// 1: TCP transitions are added up.
+        pub tcp_states: u32,
+        /// 1: failed connects are reported.
+        pub connects: u32,
+        /// 1: begins and ends of listening are reported.
+        pub listens: u32,
         /// 1: a record for each TCP transition goes to the ring (`tcp --events`).
         pub tcp_events: u32,
         /// log2 of the jiffies in one cohort of TIME_WAIT, see [`crate::tcp::COHORTS`].

@@ -13,6 +13,7 @@ use probe_common::{
     peer::{EpollKey, PeerKey},
     stat::{Stat, StatKey},
     task::Task,
+    tcp::{TcpSocket, TransitionKey, TransitionSum},
 };
 
 use crate::peer::Peer;
@@ -142,6 +143,22 @@ pub static WAITS: PerCpuHashMap<CountKey, WaitSum> = PerCpuHashMap::with_max_ent
 /// An all-zero row for [`WAITS`], too large for the stack.
 #[map]
 pub static ZERO_WAIT: Array<WaitSum> = Array::with_max_entries(1, 0);
+
+/// The network namespace whose sockets are watched: the kernel's `struct net`; 0 before user space has said so.
+#[map]
+pub static NETNS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// TCP sockets between two transitions, by address.
+#[map]
+pub static TCP_SOCKETS: HashMap<u64, TcpSocket> = HashMap::with_max_entries(1, 0);
+
+/// Sums of transitions.
+#[map]
+pub static TRANSITIONS: HashMap<TransitionKey, TransitionSum> = HashMap::with_max_entries(1, 0);
+
+/// An all-zero row for [`TRANSITIONS`], too large for the stack.
+#[map]
+pub static ZERO_TRANSITION: Array<TransitionSum> = Array::with_max_entries(1, 0);
 
 /// What [`crate::selftest`] found: see there.
 #[map]

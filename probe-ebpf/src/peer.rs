@@ -163,10 +163,30 @@ pub fn of_fd(fd: u32, into: &mut Peer) {
     }
 }
 
+/// The kernel socket behind a descriptor of the current process; 0 when it is none.
+#[inline(never)]
+pub fn sock_of_fd(fd: u32) -> u64 {
+    try_sock_of_fd(fd).unwrap_or(0)
+}
+
+#[inline(always)]
+fn try_sock_of_fd(fd: u32) -> Option<u64> {
+    let file = file_of(fd)?;
+    let inode = mem::kernel::<u64>(file + config!(offsets.file_inode) as u64)?;
+    let mode = mem::kernel::<u16>(inode + config!(offsets.inode_mode) as u64)?;
+    if mode & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket = mem::kernel::<u64>(file + config!(offsets.file_private) as u64)?;
+    mem::kernel::<u64>(socket + config!(offsets.socket_sk) as u64)
+}
+
+/// The kind of file in an inode's mode, and a socket's (inode(7)).
+const S_IFMT: u16 = 0xf000;
+const S_IFSOCK: u16 = 0xc000;
+
 #[inline(always)]
 fn try_of_file(file: u64, into: &mut Peer) -> Option<()> {
-    const S_IFMT: u16 = 0xf000;
-    const S_IFSOCK: u16 = 0xc000;
     const S_IFREG: u16 = 0x8000;
     const S_IFBLK: u16 = 0x6000;
     const S_IFDIR: u16 = 0x4000;

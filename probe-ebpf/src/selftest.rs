@@ -26,6 +26,8 @@ pub mod slot {
     pub const START: u32 = 4;
     /// In: where the number of the system call is on a kernel stack, bytes from its base.
     pub const STACK_OFFSET: u32 = 5;
+    /// Out: its network namespace, a kernel pointer; 0 when it is no socket.
+    pub const NET: u32 = 6;
 }
 
 #[raw_tracepoint(tracepoint = "sys_enter")]
@@ -40,6 +42,13 @@ fn try_selftest() -> Option<()> {
     let peer = found(0)?;
     peer::of_fd(fd, peer);
     set(slot::PEER, peer.id);
+    // Behind a failed read stands no namespace, rather than the last one.
+    set(slot::NET, 0);
+    let sock = peer::sock_of_fd(fd);
+    if config!(offsets.skc_net) != 0 && sock != 0 {
+        let net = mem::kernel::<u64>(sock + config!(offsets.skc_net) as u64)?;
+        set(slot::NET, net);
+    }
     set(slot::TGID, mem::current_ids().1 as u64);
     if config!(offsets.task_start) != ABSENT {
         set(

@@ -6,6 +6,7 @@ mod btf;
 mod format;
 mod links;
 mod loader;
+pub(crate) mod netns;
 mod privilege;
 mod probes;
 mod resolve;
@@ -14,7 +15,7 @@ mod status;
 mod syscalls;
 pub mod tracefs;
 
-use std::sync::Mutex;
+use std::{collections::HashSet, sync::Mutex};
 
 use aya::{
     Ebpf, VerifierLogLevel,
@@ -32,7 +33,8 @@ pub use syscalls::{class_of_nr, op_of_nr};
 
 use crate::error::Error;
 pub(crate) use links::Links;
-use probes::{Attachment, PROBES, Probe};
+use netns::Netns;
+use probes::{Attachment, PROBES, Probe, TCP_PROBES};
 use resolve::Resolved;
 
 /// The kernel side, compiled. `build.rs` says where it lies.
@@ -83,6 +85,17 @@ pub struct Options {
     pub tcp: Option<TcpOptions>,
 }
 
+impl Options {
+    /// What to watch of TCP, if anything.
+    pub(crate) fn watched_tcp(&self) -> Option<TcpOptions> {
+        match self.mode {
+            Mode::Ledger { .. } => self.tcp,
+            Mode::Tcp => Some(self.tcp.unwrap_or_default()),
+            Mode::Count { .. } => None,
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -105,6 +118,9 @@ pub struct Attached {
     pub(crate) ebpf: Ebpf,
     pub(crate) logger: Option<Logger>,
     pub(crate) options: Options,
+    /// The network namespace in which TCP is watched, when it is.
+    #[expect(dead_code, reason = "the census will need it")]
+    pub(crate) netns: Option<Netns>,
     probes: Vec<ProbeStatus>,
 }
 
@@ -123,18 +139,31 @@ pub fn attach(options: &Options) -> Result<Attached, Error> {
     privilege::check()?;
     resolve::check_kernel()?;
     raise_memlock();
+    let netns = options.watched_tcp().map(|tcp| Netns::of(tcp.netns_of));
+    let netns = netns.transpose()?;
     let tracefs = tracefs::ensure()?;
+    let probes = catalogue(options);
+    let resolved = resolve::resolve(&tracefs.path, &probes, options)?;
     match &options.mode {
-        Mode::Ledger { .. } => {
-            let resolved = resolve::resolve(&tracefs.path, PROBES, options)?;
-            ledger(options, resolved)
-        }
-        Mode::Count { .. } => {
-            let lifecycle: &[Probe] = &PROBES[..1];
-            let resolved = resolve::resolve(&tracefs.path, lifecycle, options)?;
-            count(options, resolved)
-        }
-        Mode::Tcp => Err(Error::Kernel("TCP alone cannot be watched yet".to_owned())),
+        Mode::Count { .. } => count(options, resolved),
+        Mode::Ledger { .. } | Mode::Tcp => watch(options, &probes, resolved, netns),
+    }
+}
+
+/// The probes that what is asked for needs.
+fn catalogue(options: &Options) -> Vec<&'static Probe> {
+    let tcp = TCP_PROBES.iter();
+    match &options.mode {
+        Mode::Ledger { .. } if options.tcp.is_none() => PROBES.iter().collect(),
+        Mode::Ledger { .. } => PROBES.iter().chain(tcp).collect(),
+        // Whose threads are counted.
+        Mode::Count { .. } => vec![&PROBES[0]],
+        // Descriptors lead to sockets.
+        Mode::Tcp => PROBES
+            .iter()
+            .filter(|p| p.id == "peers")
+            .chain(tcp)
+            .collect(),
     }
 }
 
@@ -149,13 +178,34 @@ fn raise_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &unlimited) };
 }
 
+/// Rows of the maps that only watching TCP needs; each has one row otherwise.
+const TCP_MAPS: &[(&str, u32)] = &[
+    // One for each connection; 64 bytes each, and as much again for the table.
+    ("TCP_SOCKETS", 65_536),
+    // Some 900 bytes each.
+    ("TRANSITIONS", TRANSITION_ROWS),
+    // Threads that are in connect() or listen() at once.
+    ("TCP_CALLS", 8192),
+    // Addresses that fail at once.
+    ("FAILING", 1024),
+];
+/// Kinds of transitions told apart by peer and process.
+const TRANSITION_ROWS: u32 = 4096;
+
 fn load(config: &Config, options: &Options) -> Result<Ebpf, Error> {
     let threads = options.max_threads.max(1);
     let (tasks, stats) = match &options.mode {
         Mode::Ledger { .. } => (threads, threads.saturating_mul(4).clamp(64, 16384)),
-        Mode::Count { .. } | Mode::Tcp => (threads, 1),
+        Mode::Count { .. } => (threads, 1),
+        Mode::Tcp => (1, 1),
     };
-    loader::new()
+    let mut loader = loader::new();
+    if options.watched_tcp().is_some() {
+        for (map, rows) in TCP_MAPS {
+            loader.map_max_entries(map, *rows);
+        }
+    }
+    loader
         // The verifier's log is for whoever mends a program; a report needs one line.
         .verifier_log_level(if log::log_enabled!(log::Level::Debug) {
             VerifierLogLevel::STATS
@@ -180,27 +230,44 @@ fn logger(ebpf: &mut Ebpf, options: &Options) -> Option<Logger> {
         .ok()
 }
 
-fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> {
+fn watch(
+    options: &Options,
+    catalogue: &[&'static Probe],
+    mut resolved: Resolved,
+    netns: Option<Netns>,
+) -> Result<Attached, Error> {
     let mut ebpf = load(&resolved.config, options)?;
     if let Some(reason) = selftest::run(&mut ebpf, &mut resolved)? {
         // Offsets that do not find our own socket would not find anybody's: load again without them.
-        resolved.off("peers", reason);
-        resolved.config.peers = 0;
+        for id in ["peers", "connects", "listens", "accepts"] {
+            resolved.off(id, reason.clone());
+        }
+        resolve::switch(catalogue, &mut resolved);
         ebpf = load(&resolved.config, options)?;
         selftest::run(&mut ebpf, &mut resolved)?;
     }
+    if let Some(netns) = &netns
+        && let Err(error) = netns.tell(&mut ebpf)
+    {
+        TCP_PROBES
+            .iter()
+            .for_each(|p| resolved.off(p.id, error.to_string()));
+    }
     let logger = logger(&mut ebpf, options);
     let mut links = Links::default();
-    load_all(&mut ebpf, &resolved);
+    load_all(&mut ebpf, catalogue, &resolved);
     let mut probes = Vec::new();
-    for probe in PROBES {
+    // Two probes may share a program.
+    let mut attached = HashSet::new();
+    for probe in catalogue {
         let state = match resolved.reason(probe.id) {
             Some(reason) => State::Off(reason.to_owned()),
             None => {
-                let result = probe
+                let mut new = probe
                     .attachments
                     .iter()
-                    .try_for_each(|a| attach_one(&mut ebpf, &mut links, a));
+                    .filter(|a| attached.insert((a.program, a.name)));
+                let result = new.try_for_each(|a| attach_one(&mut ebpf, &mut links, a));
                 let result = match probe.id {
                     "calls" => attach_calls(&mut ebpf, &mut links),
                     _ => result,
@@ -219,37 +286,52 @@ fn ledger(options: &Options, mut resolved: Resolved) -> Result<Attached, Error> 
             seen: None,
         });
     }
-    for essential in ["calls", "lifecycle"] {
-        if let Some(ProbeStatus {
-            state: State::Off(reason),
-            ..
-        }) = probes.iter().find(|p| p.id == essential)
-        {
-            return Err(Error::Kernel(format!(
-                "system calls cannot be watched: {reason}"
-            )));
-        }
+    if let Some(reason) = useless(&options.mode, &probes) {
+        return Err(Error::Kernel(reason));
     }
     Ok(Attached {
         links,
         ebpf,
         logger,
         options: options.clone(),
+        netns,
         probes,
     })
+}
+
+/// Why there is no point in going on, if there is none.
+fn useless(mode: &Mode, probes: &[ProbeStatus]) -> Option<String> {
+    let off = |id: &str| {
+        let probe = probes.iter().find(|p| p.id == id)?;
+        match &probe.state {
+            State::Off(reason) => Some(reason),
+            State::Active => None,
+        }
+    };
+    match mode {
+        Mode::Tcp => {
+            let reasons: Option<Vec<_>> = TCP_PROBES.iter().map(|p| off(p.id)).collect();
+            let first = reasons?.first().copied()?.clone();
+            Some(format!("TCP cannot be watched: {first}"))
+        }
+        _ => ["calls", "lifecycle"]
+            .iter()
+            .find_map(|id| off(id))
+            .map(|reason| format!("system calls cannot be watched: {reason}")),
+    }
 }
 
 /// Loads the programs of every probe that is not off, on all CPUs at once: the verifier's work is most of
 /// the time to the first data. A program that is refused is tried again, alone, when it is attached,
 /// which names the reason.
-fn load_all(ebpf: &mut Ebpf, resolved: &Resolved) {
-    let mut wanted: Vec<&str> = PROBES
+fn load_all(ebpf: &mut Ebpf, catalogue: &[&'static Probe], resolved: &Resolved) {
+    let mut wanted: Vec<&str> = catalogue
         .iter()
         .filter(|p| resolved.reason(p.id).is_none())
         .flat_map(|p| p.attachments)
         .map(|a| a.program)
         .collect();
-    if resolved.reason("calls").is_none() {
+    if catalogue.iter().any(|p| p.id == "calls") && resolved.reason("calls").is_none() {
         wanted.extend(
             OPS[1..]
                 .iter()
@@ -481,6 +563,7 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
         ebpf,
         logger,
         options: options.clone(),
+        netns: None,
         probes,
     })
 }

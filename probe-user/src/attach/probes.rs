@@ -149,7 +149,7 @@ pub const PROBES: &[Probe] = &[
             "on_tcp_state" "raw" "inet_sock_set_state";
         },
         members: &[],
-        switch: None,
+        switch: Some(|c, on| c.established = on),
     },
     Probe {
         id: "epoll",
@@ -188,7 +188,69 @@ pub const PROBES: &[Probe] = &[
     },
 ];
 
-/// The ids of [`PROBES`], which rules name in their `needs`.
+/// The probes that watch TCP, attached behind [`PROBES`] (or with `peers` alone) when it is asked for.
+pub const TCP_PROBES: &[Probe] = &[
+    Probe {
+        id: "tcp_states",
+        summary: "transitions of TCP sockets, by peer and process",
+        attachments: attachments! {
+            "on_tcp_state" "raw" "inet_sock_set_state";
+        },
+        members: members! {
+            "sock" "sk_protocol" => offsets.sk_protocol;
+            "sock" "sk_err" => offsets.sk_err;
+            "inet_sock" "inet_sport" => offsets.inet_sport;
+            "sock_common" "skc_net" => offsets.skc_net;
+            "sock_common" "skc_family" => offsets.skc_family;
+            "sock_common" "skc_daddr" => offsets.skc_daddr;
+            "sock_common" "skc_rcv_saddr" => offsets.skc_rcv_saddr;
+            "sock_common" "skc_dport" => offsets.skc_dport;
+            "sock_common" "skc_num" => offsets.skc_num;
+            "sock_common" "skc_v6_daddr" => offsets.skc_v6_daddr;
+            "sock_common" "skc_v6_rcv_saddr" => offsets.skc_v6_rcv_saddr;
+        },
+        switch: Some(|c, on| c.tcp_states = on),
+    },
+    Probe {
+        id: "connects",
+        summary: "connects that fail, TCP and Unix",
+        attachments: attachments! {
+            "on_tcp_connect_return" "syscalls" "sys_exit_connect";
+            "on_tcp_connect" "syscalls" "sys_enter_connect";
+        },
+        members: members! {
+            "sock" "sk_err" => offsets.sk_err;
+            "sock_common" "skc_net" => offsets.skc_net;
+        },
+        switch: Some(|c, on| c.connects = on),
+    },
+    Probe {
+        id: "listens",
+        summary: "listen() and its backlog, TCP and Unix",
+        attachments: attachments! {
+            "on_tcp_listen_return" "syscalls" "sys_exit_listen";
+            "on_tcp_listen" "syscalls" "sys_enter_listen";
+        },
+        members: members! {
+            "sock_common" "skc_net" => offsets.skc_net;
+        },
+        switch: Some(|c, on| c.listens = on),
+    },
+    Probe {
+        id: "accepts",
+        summary: "who accepts, and how long connections wait for it",
+        attachments: attachments! {
+            "on_tcp_accept" "syscalls" "sys_exit_accept" optional;
+            "on_tcp_accept" "syscalls" "sys_exit_accept4";
+        },
+        members: members! {
+            "sock_common" "skc_net" => offsets.skc_net;
+        },
+        switch: None,
+    },
+];
+
+/// The ids of [`PROBES`] and [`TCP_PROBES`], which rules name in their `needs`.
 pub const PROBE_IDS: &[&str] = &[
     "lifecycle",
     "scheduler",
@@ -199,6 +261,10 @@ pub const PROBE_IDS: &[&str] = &[
     "requests",
     "fastcgi",
     "calls",
+    "tcp_states",
+    "connects",
+    "listens",
+    "accepts",
 ];
 
 #[cfg(test)]
@@ -207,7 +273,7 @@ mod tests {
 
     #[test]
     fn ids_are_those_of_the_catalogue() {
-        let ids: Vec<_> = PROBES.iter().map(|p| p.id).collect();
+        let ids: Vec<_> = PROBES.iter().chain(TCP_PROBES).map(|p| p.id).collect();
         assert_eq!(ids, PROBE_IDS);
     }
 }

@@ -60,7 +60,11 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// Looks up every need of `probes` in the running kernel.
-pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Resolved, Error> {
+pub fn resolve(
+    tracefs: &Path,
+    probes: &[&'static Probe],
+    options: &Options,
+) -> Result<Resolved, Error> {
     let mut config = Config::ZERO;
     // Whatever stays unresolved must not be mistaken for offset 0.
     config.offsets.task_start = ABSENT;
@@ -71,6 +75,7 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
     // The kernel packs struct epoll_event on x86-64 only (include/uapi/linux/eventpoll.h).
     config.epoll_data = if cfg!(target_arch = "x86_64") { 4 } else { 8 };
     config.close_range_nr = libc::SYS_close_range as u32;
+    config.tcp_events = options.watched_tcp().is_some_and(|tcp| tcp.events).into();
     match options.mode {
         Mode::Ledger { follow_all } => config.follow_all = follow_all.into(),
         Mode::Count { follow_all, .. } => config.count_filter = (!follow_all).into(),
@@ -103,13 +108,18 @@ pub fn resolve(tracefs: &Path, probes: &[Probe], options: &Options) -> Result<Re
     if !options.fastcgi {
         resolved.off("fastcgi", "switched off (--no-fastcgi)".to_owned());
     }
+    switch(probes, &mut resolved);
+    Ok(resolved)
+}
+
+/// Tells the kernel side which probes it may rely on.
+pub fn switch(probes: &[&'static Probe], resolved: &mut Resolved) {
     for probe in probes {
         if let Some(switch) = probe.switch {
             let on = resolved.reason(probe.id).is_none();
             switch(&mut resolved.config, on.into());
         }
     }
-    Ok(resolved)
 }
 
 fn members(probe: &Probe, btf: &Btf, config: &mut Config) -> Result<(), String> {

@@ -31,7 +31,11 @@ mod slot {
     pub const TGID: u32 = 2;
     pub const STACK: u32 = 3;
     pub const STACK_OFFSET: u32 = 5;
+    pub const NET: u32 = 6;
 }
+
+/// Slots that are read back.
+const SLOTS: usize = 7;
 
 /// Where `orig_ax` lies in `struct pt_regs`, and that structure's size (arch/x86/include/asm/ptrace.h).
 const ORIG_AX: u64 = 15 * 8;
@@ -56,27 +60,6 @@ pub fn run(ebpf: &mut Ebpf, resolved: &mut Resolved) -> Result<Option<String>, E
         )));
     }
     let peers_wanted = resolved.reason("peers").is_none();
-
-    let ask = |ebpf: &mut Ebpf, fd: i32, offset: u64| -> Result<[u64; 4], Error> {
-        {
-            let mut map = table(ebpf)?;
-            map.set(slot::FD, fd as u64, 0).map_err(map_error)?;
-            map.set(slot::STACK_OFFSET, offset, 0).map_err(map_error)?;
-        }
-        let program: &mut RawTracePoint = ebpf
-            .program_mut("on_selftest")
-            .and_then(|p| p.try_into().ok())
-            .ok_or_else(|| Error::Kernel("the object has no self-test".to_owned()))?;
-        program
-            .test_run(RawTracePointRunOptions::new())
-            .map_err(|e| Error::Kernel(format!("self-test: {}", super::chain(&e))))?;
-        let map = table(ebpf)?;
-        let mut out = [0; 4];
-        for (i, value) in out.iter_mut().enumerate() {
-            *value = map.get(&(i as u32), 0).map_err(map_error)?;
-        }
-        Ok(out)
-    };
 
     if resolved.reason("blocked_syscall").is_none() {
         let mut found = None;
@@ -132,6 +115,46 @@ pub fn run(ebpf: &mut Ebpf, resolved: &mut Resolved) -> Result<Option<String>, E
         }
     }
     Ok(None)
+}
+
+/// Runs the program on a descriptor; what it found, by [`slot`].
+fn ask(ebpf: &mut Ebpf, fd: i32, offset: u64) -> Result<[u64; SLOTS], Error> {
+    {
+        let mut map = table(ebpf)?;
+        map.set(slot::FD, fd as u64, 0).map_err(map_error)?;
+        map.set(slot::STACK_OFFSET, offset, 0).map_err(map_error)?;
+    }
+    let program: &mut RawTracePoint = ebpf
+        .program_mut("on_selftest")
+        .and_then(|p| p.try_into().ok())
+        .ok_or_else(|| Error::Kernel("the object has no self-test".to_owned()))?;
+    program
+        .test_run(RawTracePointRunOptions::new())
+        .map_err(|e| Error::Kernel(format!("self-test: {}", super::chain(&e))))?;
+    let map = table(ebpf)?;
+    let mut out = [0; SLOTS];
+    for (i, value) in out.iter_mut().enumerate() {
+        *value = map.get(&(i as u32), 0).map_err(map_error)?;
+    }
+    Ok(out)
+}
+
+/// Tells the kernel side that the network namespace of this socket is the one to watch.
+pub fn tell_netns(ebpf: &mut Ebpf, socket: i32) -> Result<(), Error> {
+    let offset = table(ebpf)?
+        .get(&slot::STACK_OFFSET, 0)
+        .map_err(map_error)?;
+    let net = ask(ebpf, socket, offset)?[slot::NET as usize];
+    if net == 0 {
+        return Err(Error::Kernel(
+            "self-test: a socket does not lead to its network namespace on this kernel".to_owned(),
+        ));
+    }
+    let mut map: Array<&mut aya::maps::MapData, u64> = ebpf
+        .map_mut("NETNS")
+        .and_then(|map| Array::try_from(map).ok())
+        .ok_or_else(|| Error::Kernel("the object has no map NETNS".to_owned()))?;
+    map.set(0, net, 0).map_err(map_error)
 }
 
 fn table(ebpf: &mut Ebpf) -> Result<Array<&mut aya::maps::MapData, u64>, Error> {
