@@ -18,6 +18,7 @@ const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -32,6 +33,7 @@ pub struct Btf {
     types: Vec<u32>,
     strings: usize,
     structs: HashMap<Vec<u8>, u32>,
+    functions: HashMap<Vec<u8>, u32>,
 }
 
 /// A member of a structure.
@@ -50,7 +52,7 @@ impl Btf {
         Self::parse(data, wanted)
     }
 
-    /// Walks the types of a BTF blob and remembers the structures called `wanted`.
+    /// Walks the types of a BTF blob and remembers the structures and functions called `wanted`.
     pub fn parse(data: Vec<u8>, wanted: &[&str]) -> Result<Self, String> {
         let bad = || "malformed BTF".to_owned();
         if data.get(..2).map(|m| u16::from_ne_bytes([m[0], m[1]])) != Some(MAGIC) {
@@ -66,14 +68,20 @@ impl Btf {
         }
         let mut types = vec![0];
         let mut structs = HashMap::new();
+        let mut functions = HashMap::new();
         let mut at = types_at;
         while at + 12 <= types_end {
             let info = word(at + 4).ok_or_else(bad)?;
             let kind = info >> 24 & 0x1f;
-            if kind == KIND_STRUCT {
+            let known = match kind {
+                KIND_STRUCT => Some(&mut structs),
+                KIND_FUNC => Some(&mut functions),
+                _ => None,
+            };
+            if let Some(known) = known {
                 let name = string(&data, strings, word(at).ok_or_else(bad)?);
                 if wanted.iter().any(|w| w.as_bytes() == name) {
-                    structs.entry(name.to_vec()).or_insert(types.len() as u32);
+                    known.entry(name.to_vec()).or_insert(types.len() as u32);
                 }
             }
             types.push(at as u32);
@@ -92,6 +100,7 @@ impl Btf {
             types,
             strings,
             structs,
+            functions,
         })
     }
 
@@ -99,6 +108,11 @@ impl Btf {
     pub fn member(&self, structure: &str, member: &str) -> Option<Member> {
         let id = *self.structs.get(structure.as_bytes())?;
         self.find(id, member.as_bytes(), 0, 0)
+    }
+
+    /// The type id of a function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.functions.get(name.as_bytes()).copied()
     }
 
     fn find(&self, id: u32, wanted: &[u8], base_bits: u32, depth: u32) -> Option<Member> {
@@ -182,13 +196,14 @@ mod tests {
     use super::*;
 
     /// A blob with: 1 int "unsigned int" (4 bytes), 2 struct "inner" anonymous { b at 4 }, 3 struct
-    /// "outer" { a at 0: int, <anonymous 2> at 8 }.
+    /// "outer" { a at 0: int, <anonymous 2> at 8 }, 4 function "a".
     fn blob() -> Vec<u8> {
         let strings = b"\0unsigned int\0a\0b\0outer\0";
         let (int, a, b, outer) = (1u32, 14u32, 16u32, 18u32);
         let mut types: Vec<u32> = vec![int, KIND_INT << 24, 4, 32];
         types.extend([0, KIND_STRUCT << 24 | 1, 8, b, 1, 32]);
         types.extend([outer, KIND_STRUCT << 24 | 2, 16, a, 1, 0, 0, 2, 64]);
+        types.extend([a, KIND_FUNC << 24, 1]);
         let mut out = Vec::new();
         out.extend(MAGIC.to_ne_bytes());
         out.extend([1, 0]);
@@ -219,6 +234,15 @@ mod tests {
         );
         assert_eq!(btf.member("outer", "c"), None);
         assert_eq!(btf.member("other", "a"), None);
+    }
+
+    #[test]
+    fn finds_functions_by_name() {
+        let btf = Btf::parse(blob(), &["a", "b"]).unwrap();
+        assert_eq!(btf.function("a"), Some(4));
+        // A member, not a function; and one that was not asked for.
+        assert_eq!(btf.function("b"), None);
+        assert_eq!(Btf::parse(blob(), &[]).unwrap().function("a"), None);
     }
 
     #[test]

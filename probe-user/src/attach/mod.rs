@@ -4,6 +4,7 @@
 
 mod btf;
 mod format;
+mod iterators;
 mod links;
 mod loader;
 pub(crate) mod netns;
@@ -32,6 +33,7 @@ pub use status::{ProbeStatus, State};
 pub use syscalls::{class_of_nr, op_of_nr};
 
 use crate::error::Error;
+pub(crate) use iterators::Iterators;
 pub(crate) use links::Links;
 use netns::Netns;
 use probes::{Attachment, PROBES, Probe, TCP_PROBES};
@@ -115,6 +117,7 @@ pub(crate) type Logger = EbpfLogger<&'static dyn log::Log>;
 /// is pinned.
 pub struct Attached {
     pub(crate) links: Links,
+    pub(crate) iterators: Iterators,
     pub(crate) ebpf: Ebpf,
     pub(crate) logger: Option<Logger>,
     pub(crate) options: Options,
@@ -256,6 +259,7 @@ fn watch(
     let logger = logger(&mut ebpf, options);
     let mut links = Links::default();
     load_all(&mut ebpf, catalogue, &resolved);
+    let mut iterators = Iterators::default();
     let mut probes = Vec::new();
     // Two probes may share a program.
     let mut attached = HashSet::new();
@@ -267,7 +271,10 @@ fn watch(
                     .attachments
                     .iter()
                     .filter(|a| attached.insert((a.program, a.name)));
-                let result = new.try_for_each(|a| attach_one(&mut ebpf, &mut links, a));
+                let result = new.try_for_each(|a| match a.category {
+                    probes::ITER => iterators.attach(&mut ebpf, &resolved.iterators, a),
+                    _ => attach_one(&mut ebpf, &mut links, a),
+                });
                 let result = match probe.id {
                     "calls" => attach_calls(&mut ebpf, &mut links),
                     _ => result,
@@ -291,6 +298,7 @@ fn watch(
     }
     Ok(Attached {
         links,
+        iterators,
         ebpf,
         logger,
         options: options.clone(),
@@ -560,6 +568,7 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
     }];
     Ok(Attached {
         links,
+        iterators: Iterators::default(),
         ebpf,
         logger,
         options: options.clone(),

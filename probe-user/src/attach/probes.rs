@@ -31,6 +31,7 @@ impl Attachment {
     pub fn source(&self) -> String {
         match self.category {
             RAW => self.name.to_owned(),
+            ITER => format!("iterator {}", self.name),
             category => format!("{category}:{}", self.name),
         }
     }
@@ -38,6 +39,9 @@ impl Attachment {
 
 /// In place of a category: a raw tracepoint (its arguments are kernel pointers, read by BTF offsets).
 pub const RAW: &str = "raw";
+
+/// In place of a category: a BPF iterator over objects of the kernel.
+pub const ITER: &str = "iter";
 
 /// One probe.
 pub struct Probe {
@@ -248,6 +252,68 @@ pub const TCP_PROBES: &[Probe] = &[
         },
         switch: None,
     },
+    Probe {
+        id: "tcp_census",
+        summary: "all TCP sockets, counted by state and address",
+        attachments: attachments! {
+            "on_census" "iter" "tcp";
+        },
+        members: members! {
+            "sock_common" "skc_family" => offsets.skc_family;
+            "sock_common" "skc_state" => offsets.skc_state;
+            "sock_common" "skc_daddr" => offsets.skc_daddr;
+            "sock_common" "skc_rcv_saddr" => offsets.skc_rcv_saddr;
+            "sock_common" "skc_dport" => offsets.skc_dport;
+            "sock_common" "skc_num" => offsets.skc_num;
+            "sock_common" "skc_v6_daddr" => offsets.skc_v6_daddr;
+            "sock_common" "skc_v6_rcv_saddr" => offsets.skc_v6_rcv_saddr;
+            "sock" "sk_socket" => offsets.sk_socket;
+            "sock" "sk_ack_backlog" => offsets.sk_ack_backlog;
+            "sock" "sk_max_ack_backlog" => offsets.sk_max_ack_backlog;
+            "sock" "sk_drops" => offsets.sk_drops;
+            "inet_connection_sock" "icsk_accept_queue" => offsets.icsk_accept_queue;
+            "request_sock_queue" "qlen" => offsets.reqsk_qlen;
+            "inet_timewait_sock" "tw_substate" => offsets.tw_substate;
+            "inet_timewait_sock" "tw_timer" => offsets.tw_timer;
+            "timer_list" "expires" => offsets.timer_expires;
+            "socket_alloc" "vfs_inode" => offsets.socket_inode;
+            "inode" "i_ino" => offsets.inode_ino;
+        },
+        switch: None,
+    },
+    Probe {
+        id: "socket_owners",
+        summary: "which process holds which socket",
+        attachments: attachments! {
+            "on_descriptor" "iter" "task_file";
+        },
+        members: members! {
+            "task_struct" "tgid" => offsets.task_tgid;
+            "file" "private_data" => offsets.file_private;
+            "file" "f_inode" => offsets.file_inode;
+            "inode" "i_mode" => offsets.inode_mode;
+            "inode" "i_ino" => offsets.inode_ino;
+            "socket" "sk" => offsets.socket_sk;
+            "sock" "sk_protocol" => offsets.sk_protocol;
+            "sock" "sk_ack_backlog" => offsets.sk_ack_backlog;
+            "sock" "sk_max_ack_backlog" => offsets.sk_max_ack_backlog;
+            "sock" "sk_drops" => offsets.sk_drops;
+            "sock" "sk_receive_queue" => offsets.sk_receive_queue;
+            "sk_buff_head" "qlen" => offsets.skb_head_qlen;
+            "sock_common" "skc_net" => offsets.skc_net;
+            "sock_common" "skc_family" => offsets.skc_family;
+            "sock_common" "skc_state" => offsets.skc_state;
+            "sock_common" "skc_num" => offsets.skc_num;
+            "sock_common" "skc_rcv_saddr" => offsets.skc_rcv_saddr;
+            "sock_common" "skc_v6_rcv_saddr" => offsets.skc_v6_rcv_saddr;
+            "inet_connection_sock" "icsk_accept_queue" => offsets.icsk_accept_queue;
+            "request_sock_queue" "qlen" => offsets.reqsk_qlen;
+            "unix_sock" "addr" => offsets.unix_addr;
+            "unix_address" "len" => offsets.unix_addr_len;
+            "unix_address" "name" => offsets.unix_addr_name;
+        },
+        switch: None,
+    },
 ];
 
 /// The ids of [`PROBES`] and [`TCP_PROBES`], which rules name in their `needs`.
@@ -265,6 +331,8 @@ pub const PROBE_IDS: &[&str] = &[
     "connects",
     "listens",
     "accepts",
+    "tcp_census",
+    "socket_owners",
 ];
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{
     Mode, Options,
     btf::{self, Btf},
     format::{Field, Format},
-    probes::Probe,
+    probes::{ITER, Probe},
     syscalls,
 };
 use crate::error::Error;
@@ -20,6 +20,8 @@ use crate::error::Error;
 pub struct Resolved {
     /// Ready for the kernel side.
     pub config: Config,
+    /// Type ids of the functions by which the kernel knows its iterators, by the iterator's name.
+    pub iterators: HashMap<&'static str, u32>,
     off: HashMap<&'static str, String>,
 }
 
@@ -83,16 +85,29 @@ pub fn resolve(
     }
     let mut resolved = Resolved {
         config,
+        iterators: HashMap::new(),
         off: HashMap::new(),
     };
 
+    let iterators: Vec<(&'static str, String)> = probes
+        .iter()
+        .flat_map(|p| p.attachments)
+        .filter(|a| a.category == ITER)
+        .map(|a| (a.name, format!("bpf_iter_{}", a.name)))
+        .collect();
     let wanted: Vec<&str> = probes
         .iter()
         .flat_map(|p| p.members)
         .map(|m| m.structure)
+        .chain(iterators.iter().map(|(_, function)| function.as_str()))
         .collect();
     let btf = Btf::read(Path::new(btf::VMLINUX), &wanted)
         .map_err(|e| Error::Kernel(format!("kernel type information: {e}")))?;
+    for (name, function) in &iterators {
+        if let Some(id) = btf.function(function) {
+            resolved.iterators.insert(name, id);
+        }
+    }
     for probe in probes {
         if let Err(reason) = members(probe, &btf, &mut resolved.config) {
             resolved.off(probe.id, reason);
