@@ -34,6 +34,10 @@ pub mod slot {
     pub const TRANSITIONS_FULL: u32 = 13;
     /// The table of processes that hold sockets was full.
     pub const OWNERS_FULL: u32 = 14;
+    /// The table of calls under way was full: how a connect() or listen() ended was not seen.
+    pub const TCP_CALLS_FULL: u32 = 15;
+    /// The table of addresses that fail was full: that one works again will not be seen.
+    pub const FAILING_FULL: u32 = 16;
     /// Number of slots.
-    pub const COUNT: u32 = 15;
+    pub const COUNT: u32 = 17;
 }

@@ -181,14 +181,42 @@ shared! {
 
     /// What is remembered of a socket between two transitions (map `TCP_SOCKETS`, keyed by address).
     pub struct TcpSocket {
-        /// When it entered its state, CLOCK_MONOTONIC ns.
+        /// When it entered its state, CLOCK_MONOTONIC ns; 0 when that was before we watched.
         pub since_ns: u64,
-        /// Process that connected, accepted or listens; 0 when not known.
+        /// When it became established, CLOCK_MONOTONIC ns, for one that nobody has accepted yet; else 0.
+        pub established_ns: u64,
+        /// Peer id of the other side, or of a listener's own address; 0 while it is not known.
+        pub peer: u64,
+        /// Peer id of the listener that it came in on, until it is accepted; else 0.
+        pub listener: u64,
+        /// Process that connected, accepted, listens or closed; 0 when not known.
         pub tgid: u32,
+        /// The thread of it that connected; 0 for others.
+        pub tid: u32,
         /// Its state.
         pub state: u32,
-        /// Its name, when `tgid` is not 0.
+        /// 1: it had an owner before it was established (TCP Fast Open, crossed SYNs), so that the kernel may
+        /// carry out a shutdown() of before from an interrupt.
+        pub early: u32,
+        /// Name of the process, when `tgid` is not 0.
         pub comm: [u8; COMM_LEN],
+    }
+
+    /// A call of connect() or listen() under way (map `TCP_CALLS`, keyed by thread id).
+    pub struct TcpCall {
+        /// Kernel socket.
+        pub sock: u64,
+        /// connect(): where the address that was asked for lies in the caller's memory.
+        pub address: u64,
+        /// connect(): length of that address; listen(): the backlog asked for.
+        pub argument: u32,
+        /// IP protocol number, 0 for a Unix socket.
+        pub protocol: u32,
+        /// 1: an earlier connect on this socket has failed, and the program has not been told yet: this call
+        /// returns that failure.
+        pub pending: u32,
+        /// 1: the failure of this connect has been reported when the socket was closed.
+        pub reported: u32,
     }
 
     /// What transitions are added up by.

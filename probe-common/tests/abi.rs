@@ -46,6 +46,7 @@ const ALL: &[Layout] = layouts![
     tcp::Listener,
     tcp::Listening,
     tcp::Owner,
+    tcp::TcpCall,
     tcp::TcpSocket,
     tcp::Transition,
     tcp::TransitionKey,

@@ -54,7 +54,7 @@ fn row(
 
 /// Makes sure that user space can name a peer. False when the table is full: the id becomes "other".
 #[inline(never)]
-fn register(peer: &mut u64, scratch: u32) -> bool {
+pub fn register(peer: &mut u64, scratch: u32) -> bool {
     if *peer < special::FIRST_HASH || PEER_NAMES.get_ptr(&*peer).is_some() {
         return true;
     }

@@ -7,6 +7,7 @@
 //! - [`peer`]: who is behind a descriptor, read out of the socket itself.
 //! - [`established`]: how long a connect takes to be established.
 //! - [`epoll`]: which descriptor an epoll registration stands for.
+//! - [`tcp`]: transitions, failed connects, listeners and accepts of a network namespace.
 //! - [`count`]: the lean counter behind `stallscope count`.
 //! - [`selftest`]: proves the offsets on a descriptor of our own before anything relies on them.
 #![no_std]
@@ -37,6 +38,7 @@ mod request;
 mod sched;
 mod selftest;
 mod task;
+mod tcp;
 
 /// Tracing helpers are for GPL-compatible programs only; this file's licences are dual.
 #[unsafe(link_section = "license")]

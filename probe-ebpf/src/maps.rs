@@ -13,7 +13,7 @@ use probe_common::{
     peer::{EpollKey, PeerKey},
     stat::{Stat, StatKey},
     task::Task,
-    tcp::{TcpSocket, TransitionKey, TransitionSum},
+    tcp::{TcpCall, TcpSocket, TransitionKey, TransitionSum},
 };
 
 use crate::peer::Peer;
@@ -159,6 +159,18 @@ pub static TRANSITIONS: HashMap<TransitionKey, TransitionSum> = HashMap::with_ma
 /// An all-zero row for [`TRANSITIONS`], too large for the stack.
 #[map]
 pub static ZERO_TRANSITION: Array<TransitionSum> = Array::with_max_entries(1, 0);
+
+/// Calls of connect() and listen() under way, by thread id.
+#[map]
+pub static TCP_CALLS: HashMap<u32, TcpCall> = HashMap::with_max_entries(1, 0);
+
+/// Addresses (by peer id) to which a connect failed, and none has succeeded since.
+#[map]
+pub static FAILING: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
+
+/// How many rows [`FAILING`] has: while it has none, a success costs one array access.
+#[map]
+pub static FAILING_ROWS: Array<u64> = Array::with_max_entries(1, 0);
 
 /// What [`crate::selftest`] found: see there.
 #[map]

@@ -302,7 +302,7 @@ fn inet(sock: u64, family: u16, into: &mut Peer, key: &mut PeerKey) -> Option<()
 
 /// Stores an IPv6 address; an IPv4 address in IPv6 clothes (::ffff:a.b.c.d) becomes IPv4.
 #[inline(always)]
-fn set_v6(key: &mut PeerKey, address: [u64; 2]) {
+pub fn set_v6(key: &mut PeerKey, address: [u64; 2]) {
     const MAPPED: u64 = 0xffff_0000;
     if address[0] == 0 && address[1] & 0xffff_ffff == MAPPED {
         key.kind = kind::INET;

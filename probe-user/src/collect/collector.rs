@@ -23,6 +23,7 @@ use super::{
     inflight,
     processes::{self, Processes},
     sockets::Wanted,
+    tcp::records,
 };
 use crate::{
     attach::{Attached, Links, Logger, Mode, ProbeStatus, State},
@@ -46,6 +47,7 @@ pub struct Collector {
     processes: Processes,
     last_exchanges: LastExchanges,
     meter: CostMeter,
+    watches_tcp: bool,
 }
 
 impl Collector {
@@ -85,7 +87,11 @@ impl Collector {
             peers: StdHashMap::new(),
             processes: Processes::default(),
             last_exchanges: LastExchanges::default(),
+            watches_tcp: options.watched_tcp().is_some(),
         };
+        if collector.watches_tcp {
+            records::make_other_rows(&mut map(&mut collector.ebpf, "TRANSITIONS")?);
+        }
         if collector.ring.is_some() {
             collector.listen_ports()?;
             if follows_all {
@@ -253,6 +259,10 @@ impl Collector {
         reading.stats = self
             .last_exchanges
             .merge(stats.iter().filter_map(Result::ok));
+        if self.watches_tcp {
+            let table = map(&mut self.ebpf, "TRANSITIONS")?;
+            reading.tcp.get_or_insert_default().transitions = records::sums(&table);
+        }
         self.name_peers(&mut reading, true)?;
         Ok(reading)
     }
@@ -306,6 +316,7 @@ impl Collector {
             .chain(reading.tasks.iter().map(|t| t.last_peer))
             .chain(reading.tasks.iter().flat_map(|t| used_peers(&t.request)))
             .chain(reading.requests.iter().flat_map(used_peers))
+            .chain(reading.tcp.iter().flat_map(|tcp| tcp.named_peers()))
             .filter(|id| *id >= peer::special::FIRST_HASH)
             .filter(|id| !self.peers.contains_key(id))
             .collect();
@@ -453,7 +464,7 @@ fn decode(bytes: &[u8], into: &mut Reading) {
             into.exits
                 .push(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast::<Exit>()) });
         }
-        _ => {}
+        _ => records::decode(kind, bytes, &mut into.tcp),
     }
 }
 

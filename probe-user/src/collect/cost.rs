@@ -123,6 +123,10 @@ pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
         "lifecycle" => &["on_fork", "on_exec", "on_exit"],
         "established" => &["on_tcp_state"],
         "epoll" => &["on_epoll_ctl"],
+        "tcp_states" => &["on_tcp_state"],
+        "connects" => &["on_tcp_connect"],
+        "listens" => &["on_tcp_listen"],
+        "accepts" => &["on_tcp_accept"],
         "requests" => &["on_close", "on_close_other"],
         _ => return None,
     };

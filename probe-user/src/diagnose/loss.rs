@@ -20,6 +20,13 @@ pub struct Loss {
     pub at_most: Level,
 }
 
+impl Loss {
+    /// As a reason for less confidence.
+    fn words(&self) -> String {
+        format!("{} {} ({})", self.count, self.what, self.means)
+    }
+}
+
 /// (slot, id, what, what it means, the highest confidence left).
 const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
     (
@@ -127,6 +134,20 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         "sockets by process are missing; counts by state and peer are not affected",
         Level::High,
     ),
+    (
+        slot::TCP_CALLS_FULL,
+        "tcp_calls_full",
+        "calls of connect() or listen() whose end was not seen: their table was full",
+        "failed connects are too few; requests are not affected",
+        Level::High,
+    ),
+    (
+        slot::FAILING_FULL,
+        "failing_full",
+        "addresses that failed and are not remembered: their table was full",
+        "when they worked again is not known; failures are counted all the same",
+        Level::High,
+    ),
 ];
 
 /// What was lost in a window; empty when nothing was.
@@ -153,11 +174,21 @@ pub(super) fn ceiling(window: &Window) -> (Level, Vec<String>) {
         .filter(|l| l.at_most < Level::High)
         .collect();
     let level = lost.iter().map(|l| l.at_most).min().unwrap_or(Level::High);
+    (level, lost.iter().map(Loss::words).collect())
+}
+
+/// The highest confidence that losses leave to a finding that rests on what was lost in these
+/// [`slot`]s, and why: its counts are too low.
+pub(super) fn lowered_by(window: &Window, slots: &[u32]) -> (Level, Vec<String>) {
+    let bears = |id| WORDS.iter().any(|w| w.1 == id && slots.contains(&w.0));
+    let lost: Vec<Loss> = losses(&window.losses)
+        .into_iter()
+        .filter(|l| bears(l.id))
+        .collect();
+    let level = lost.iter().map(|_| Level::Medium).min();
     (
-        level,
-        lost.iter()
-            .map(|l| format!("{} {} ({})", l.count, l.what, l.means))
-            .collect(),
+        level.unwrap_or(Level::High),
+        lost.iter().map(Loss::words).collect(),
     )
 }
 

@@ -13,7 +13,7 @@ use super::{
     signals::Signals,
 };
 use crate::{
-    attach::{Options, ProbeStatus, State, tracefs::Tracefs},
+    attach::{Options, ProbeStatus, State, TcpOptions, tracefs::Tracefs},
     cli::{Doctor, Targets},
     diagnose::rules::CATALOGUE,
     error::Error,
@@ -38,6 +38,7 @@ pub async fn run(
     };
     let options = Options {
         log: args.kernel.verbose,
+        tcp: Some(TcpOptions::default()),
         ..Options::default()
     };
     match tracefs {

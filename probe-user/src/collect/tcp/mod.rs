@@ -1,5 +1,7 @@
 //! TCP as the kernel side and /proc show it: what a [`Reading`](super::Reading) says about it.
 
+pub(super) mod records;
+
 use probe_common::tcp::{
     COHORTS, CensusKey, Connect, FinWait2, Holder, Listener, Listening, Transition, TransitionKey,
     column,
