@@ -8,7 +8,10 @@ use probe_common::{
     task::{self, Task, state},
 };
 
-use super::{About, Aggregator, Cost, Parts, Peer, Window};
+use super::{
+    About, Aggregator, Cost, Parts, Peer, Window,
+    tcp::{self, States, Tcp},
+};
 use crate::{
     attach::{ProbeStatus, State},
     collect::{Process, Reading},
@@ -32,11 +35,11 @@ pub fn probe(id: &'static str) -> ProbeStatus {
     }
 }
 
-/// The probes that W01 needs, active.
+/// The probes that the rules need, active.
 pub fn probes() -> Vec<ProbeStatus> {
-    ["calls", "scheduler", "peers", "requests"]
-        .map(probe)
-        .to_vec()
+    let requests = ["calls", "scheduler", "peers", "requests"];
+    let all = requests.iter().chain(&tcp::fixture::PROBES);
+    all.map(|id| probe(id)).collect()
 }
 
 /// A thread of a process of one thread, running since [`START`].
@@ -208,11 +211,11 @@ pub fn reading(at: u64) -> Reading {
     }
 }
 
-/// A window of 10 s made of these readings, watched from the start.
+/// A window of 10 s made of these readings, watched from the start; with quiet TCP, unless they have some.
 pub fn window(readings: impl IntoIterator<Item = Reading>) -> Window {
     let mut aggregator = Aggregator::new(about());
     readings.into_iter().for_each(|r| aggregator.push(r));
-    aggregator.finish(
+    let mut window = aggregator.finish(
         probes(),
         Cost {
             kernel_ns: Some(30 * MS),
@@ -221,7 +224,14 @@ pub fn window(readings: impl IntoIterator<Item = Reading>) -> Window {
             map_bytes: 6_000_000,
             start_ns: 40 * MS,
         },
-    )
+    );
+    window.tcp.get_or_insert_with(|| {
+        Box::new(Tcp {
+            timeline: tcp::fixture::still(States::default()),
+            ..Tcp::default()
+        })
+    });
+    window
 }
 
 /// A window of `n` requests of one shape, spread over 9 workers.

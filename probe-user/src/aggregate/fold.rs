@@ -16,6 +16,7 @@ use super::{
     calls::CallSums,
     identity::{Owner, ProcessId, Processes, Thread},
     requests::{GroupSum, Incomplete, wall_ns},
+    tcp::TcpFold,
     threads::{difference, fit, moment, sum, uses},
 };
 use crate::collect::Reading;
@@ -50,6 +51,7 @@ pub struct Aggregator {
     /// Requests that came after `tasks` was read, which may still show them open.
     finished: HashSet<(Thread, u64)>,
     calls: CallSums,
+    tcp: Option<Box<TcpFold>>,
     base_losses: [u64; loss::slot::COUNT as usize],
     losses: [u64; loss::slot::COUNT as usize],
 }
@@ -99,6 +101,7 @@ impl Aggregator {
             served: HashMap::new(),
             finished: HashSet::new(),
             calls: CallSums::default(),
+            tcp: None,
             base_losses: Default::default(),
             losses: Default::default(),
         }
@@ -114,6 +117,9 @@ impl Aggregator {
         new.peers.clone_from(&base.peers);
         new.processes.learn(&base.processes);
         new.calls.set_base(&base.stats);
+        if let Some(tcp) = &base.tcp {
+            new.tcp.get_or_insert_default().set_base(tcp);
+        }
         new.base_losses = base.losses;
         new.losses = base.losses;
         for task in &base.tasks {
@@ -149,6 +155,9 @@ impl Aggregator {
             self.exit(exit);
         }
         self.calls.learn(reading.stats);
+        if let Some(tcp) = reading.tcp {
+            self.tcp.get_or_insert_default().push(*tcp, &self.peers);
+        }
         if !reading.tasks.is_empty() {
             for task in &reading.tasks {
                 let process = self.processes.of(&owner_of(task));
@@ -165,6 +174,22 @@ impl Aggregator {
             }
             self.tasks = (reading.at_ns, reading.tasks);
             self.finished.clear();
+        }
+    }
+
+    /// A window of TCP alone that begins where this one ends: what lasts (sockets in FIN_WAIT_2, listeners,
+    /// gaps), and how long it has lasted, is known to it.
+    pub fn tcp_successor(&self, start_unix_ns: u64) -> Self {
+        Self {
+            peers: self.peers.clone(),
+            base_losses: self.losses,
+            losses: self.losses,
+            tcp: self.tcp.as_ref().map(|tcp| Box::new(tcp.successor())),
+            ..Self::new(About {
+                start_unix_ns,
+                start_ns: self.end_ns,
+                ..self.about.clone()
+            })
         }
     }
 

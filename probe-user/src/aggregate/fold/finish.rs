@@ -15,14 +15,48 @@ use crate::{
         identity::ProcessId,
         peer::resolve,
         requests::{add_parts, summary, wall_ns},
+        tcp::Tcp,
         threads::{Moment, difference, moment, sum},
     },
-    attach::ProbeStatus,
+    attach::{ProbeStatus, State},
 };
 
 impl Aggregator {
+    /// The window of TCP alone from its start to the last reading; it may go on.
+    pub fn tcp_window(&self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
+        Window {
+            host: self.about.host.clone(),
+            kernel: self.about.kernel.clone(),
+            start_unix_ns: self.about.start_unix_ns,
+            duration_ns: self.end_ns.saturating_sub(self.about.start_ns),
+            target: self.about.target.clone(),
+            tcp: self.tcp(&probes),
+            probes,
+            losses: self.lost(),
+            cost,
+            ..Window::default()
+        }
+    }
+
+    fn tcp(&self, probes: &[ProbeStatus]) -> Option<Box<Tcp>> {
+        let watched = probes
+            .iter()
+            .any(|p| p.id == "tcp_states" && p.state == State::Active);
+        let span = (self.about.start_ns, self.end_ns);
+        let tcp = self.tcp.as_ref()?;
+        Some(Box::new(tcp.finish(span, &self.peers, watched)))
+    }
+
+    fn lost(&self) -> Vec<u64> {
+        std::array::from_fn::<u64, { loss::slot::COUNT as usize }, _>(|i| {
+            self.losses[i].saturating_sub(self.base_losses[i])
+        })
+        .to_vec()
+    }
+
     /// The window from its start to the last reading.
     pub fn finish(mut self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
+        let (tcp, losses) = (self.tcp(&probes), self.lost());
         let (at_ns, tasks) = std::mem::take(&mut self.tasks);
         let mut rows = self.process_rows();
         for task in &tasks {
@@ -64,12 +98,9 @@ impl Aggregator {
             calls,
             processes: rows.into_values().take(MAX_PROCESSES).collect(),
             processes_left_out,
-            tcp: None,
+            tcp,
             probes,
-            losses: std::array::from_fn::<u64, { loss::slot::COUNT as usize }, _>(|i| {
-                self.losses[i].saturating_sub(self.base_losses[i])
-            })
-            .to_vec(),
+            losses,
             cost,
         }
     }

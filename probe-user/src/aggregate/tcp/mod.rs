@@ -1,10 +1,24 @@
 //! TCP in a [`Window`](super::Window): the state table over time, who is in it, how long, and what failed.
 
+mod failed;
+mod flows;
+mod fold;
+mod gaps;
+mod half_closed;
+mod ports;
+mod queues;
+mod states;
+mod time_wait;
+mod timeline;
+
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
 
 use super::{Durations, Peer};
 pub use crate::collect::tcp::{Counters, Settings};
+pub(super) use fold::TcpFold;
 
 /// Rows of [`Tcp::peers`], [`Tcp::processes`], [`Tcp::dwell`] and [`Tcp::failed`] each; what finds no place
 /// is added up in a last row or in the totals.
@@ -22,7 +36,8 @@ pub struct Tcp {
     pub slowed_to_ns: Option<u64>,
     /// The longest census, ns.
     pub census_ns: u64,
-    /// Sockets at the last census by the address of the other side; most sockets first.
+    /// Sockets at the last census by the address of the other side; most sockets first. Listening ones have
+    /// none and are in no row.
     pub peers: Vec<PeerSockets>,
     /// Sockets at the last census that are in no row of `peers`.
     pub other: States,
@@ -43,10 +58,15 @@ pub struct Tcp {
     pub half_closed_left_out: u64,
     /// Listening sockets, TCP and Unix: those with overflows first, then the fullest.
     pub listeners: Vec<ListenQueue>,
-    /// Connects that failed, by process, errno and address; most first.
+    /// Listening sockets that found no place to be followed.
+    pub listeners_left_out: u64,
+    /// Connects that failed, by process, errno and address; most first. What found no row is added up by
+    /// errno at the end (process 0, other peers).
     pub failed: Vec<FailedConnects>,
     /// Addresses that nobody listened on for a while, in order of time.
     pub gaps: Vec<Gap>,
+    /// Failed connects to further such addresses.
+    pub gaps_left_out: u64,
     /// Growth of the kernel's counters in the window, as far as the first and the last census show it;
     /// `orphans` is no counter but a level: the most seen.
     pub counters: Counters,
@@ -133,7 +153,7 @@ pub struct PeerSockets {
 }
 
 /// A process, by id and name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process {
     /// Process id.
     pub pid: u32,
@@ -193,7 +213,7 @@ pub struct StateDwell {
 pub struct Ports {
     /// The destination.
     pub peer: Peer,
-    /// Local address; `None` when rows of several were added up.
+    /// Local address; `None` when no socket is left to the destination.
     pub local: Option<std::net::IpAddr>,
     /// Ports that can be used: the range, less reserved ones and those that someone listens on.
     pub usable: u64,
@@ -209,7 +229,8 @@ pub struct Ports {
     pub closed_by_us_per_s: f64,
     /// Growth of ports in use per second, between the first and the last census; negative when it shrinks.
     pub growth_per_s: f64,
-    /// Ports in use when this goes on as it does: opened_per_s times the time that each is held.
+    /// Ports in use when this goes on as it does: those that we close times the time that each stays in
+    /// TIME_WAIT, and those in other states as they are.
     pub levels_off_at: f64,
     /// Seconds until no port is left, when `levels_off_at` is beyond `usable` and it grows.
     pub seconds_left: Option<f64>,
@@ -278,7 +299,8 @@ pub struct ListenQueue {
     /// True when `overflows` may include drops for other reasons (the namespace's ListenDrops grew by more than
     /// its ListenOverflows).
     pub overflows_inexact: bool,
-    /// Connections accepted in the window, where the kernel side saw them.
+    /// TCP: connections accepted in the window, where the kernel side saw them; of all sockets that listen
+    /// on the same address (SO_REUSEPORT).
     pub accepted: u64,
     /// TCP: time from established to accept().
     pub wait: Durations,

@@ -1,0 +1,118 @@
+//! Failed connects, added up by process, address and errno.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use probe_common::{peer::special, tcp::Connect};
+
+use super::{FailedConnects, MAX_TCP_ROWS, Process, states::name};
+use crate::aggregate::Peer;
+
+/// Rows kept while the window lasts: more than are shown, so that the largest are among them.
+const MAX_ROWS: usize = 4096;
+
+#[derive(Clone, Debug)]
+struct Row {
+    count: u64,
+    first_ns: u64,
+    last_ns: u64,
+}
+
+/// The sums of one window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failed {
+    rows: HashMap<(Process, u64, u32), Row>,
+    /// By errno, what found no row.
+    other: HashMap<u32, Row>,
+    /// First failure and number, by peer id, of connects that found no free port.
+    pub no_port: HashMap<u64, (u64, u64)>,
+}
+
+impl Failed {
+    /// Takes in a record of the ring.
+    pub fn push(&mut self, connect: &Connect) {
+        if connect.errno == 0 {
+            return;
+        }
+        let key = (
+            Process {
+                pid: connect.tgid,
+                comm: name(&connect.comm),
+            },
+            connect.peer,
+            connect.errno,
+        );
+        let new = Row {
+            count: 0,
+            first_ns: connect.at_ns,
+            last_ns: connect.at_ns,
+        };
+        let row = if self.rows.len() < MAX_ROWS || self.rows.contains_key(&key) {
+            self.rows.entry(key).or_insert(new)
+        } else {
+            self.other.entry(connect.errno).or_insert(new)
+        };
+        add(row, 1, connect.at_ns, connect.at_ns);
+        let place = self.no_port.len() < MAX_ROWS || self.no_port.contains_key(&connect.peer);
+        if connect.errno == libc::EADDRNOTAVAIL as u32 && place {
+            let port = self
+                .no_port
+                .entry(connect.peer)
+                .or_insert((connect.at_ns, 0));
+            port.0 = port.0.min(connect.at_ns);
+            port.1 += 1;
+        }
+    }
+
+    /// Connects that failed with one errno, by the path or address asked for.
+    pub fn with(&self, errno: i32) -> HashMap<u64, u64> {
+        let mut out = HashMap::new();
+        for ((_, peer, _), row) in self.rows.iter().filter(|(k, _)| k.2 == errno as u32) {
+            *out.entry(*peer).or_default() += row.count;
+        }
+        out
+    }
+
+    /// The rows, most first; what is beyond [`MAX_TCP_ROWS`] is added up by errno.
+    pub fn finish(&self, start_ns: u64, peer: impl Fn(u64) -> Peer) -> Vec<FailedConnects> {
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_by_key(|((process, id, errno), row)| {
+            (Reverse(row.count), row.first_ns, process.pid, *id, *errno)
+        });
+        let rest = rows.split_off(rows.len().min(MAX_TCP_ROWS));
+        let mut other = self.other.clone();
+        for ((_, _, errno), row) in rest {
+            let sum = other.entry(*errno).or_insert(Row {
+                count: 0,
+                ..row.clone()
+            });
+            add(sum, row.count, row.first_ns, row.last_ns);
+        }
+        let shown = |process: &Process, peer, errno: u32, row: &Row| FailedConnects {
+            process: process.clone(),
+            peer,
+            errno,
+            count: row.count,
+            first_ns: row.first_ns.saturating_sub(start_ns),
+            last_ns: row.last_ns.saturating_sub(start_ns),
+        };
+        let mut out: Vec<FailedConnects> = rows
+            .into_iter()
+            .map(|((process, id, errno), row)| shown(process, peer(*id), *errno, row))
+            .collect();
+        let mut other: Vec<_> = other.into_iter().collect();
+        other.sort_by_key(|(errno, row)| (Reverse(row.count), *errno));
+        let nobody = Process::default();
+        out.extend(
+            other
+                .iter()
+                .map(|(errno, row)| shown(&nobody, Peer::Special(special::OTHER), *errno, row)),
+        );
+        out
+    }
+}
+
+fn add(row: &mut Row, count: u64, first_ns: u64, last_ns: u64) {
+    row.count += count;
+    row.first_ns = row.first_ns.min(first_ns);
+    row.last_ns = row.last_ns.max(last_ns);
+}
