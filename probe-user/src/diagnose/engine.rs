@@ -49,19 +49,18 @@ fn rank(a: &Finding, b: &Finding) -> std::cmp::Ordering {
 fn missing_probes(rule: &Rule, window: &Window) -> Vec<String> {
     rule.needs
         .iter()
-        .filter_map(|need| {
-            match window
-                .probes
-                .iter()
-                .find(|p| p.id == *need)
-                .map(|p| &p.state)
-            {
-                Some(State::Active) => None,
-                Some(State::Off(why)) => Some(format!("probe {need} is off: {why}")),
-                None => Some(format!("probe {need} is not in this recording")),
-            }
-        })
+        .filter_map(|need| off(window, need))
         .collect()
+}
+
+/// That a probe is off, with the reason; `None` when it is active.
+pub(super) fn off(window: &Window, probe: &str) -> Option<String> {
+    let status = window.probes.iter().find(|p| p.id == probe);
+    match status.map(|p| &p.state) {
+        Some(State::Active) => None,
+        Some(State::Off(why)) => Some(format!("probe {probe} is off: {why}")),
+        None => Some(format!("probe {probe} is not in this recording")),
+    }
 }
 
 #[cfg(test)]

@@ -118,6 +118,14 @@ impl Quantity {
             unit: Unit::Count,
         }
     }
+
+    /// Things per second.
+    pub fn per_second(value: f64) -> Self {
+        Self {
+            value,
+            unit: Unit::PerSecond,
+        }
+    }
 }
 
 /// A measured value beside the limit it went past.

@@ -1,6 +1,11 @@
 //! The catalogue: one visible list, one file a rule. Ids are stable and never used again.
 
+mod accept_queue;
 mod blocking_upstream;
+mod fin_wait2;
+mod listener_gap;
+mod port_exhaustion;
+mod tcp;
 
 use super::{Finding, RuleRef, Severity};
 use crate::aggregate::Window;
@@ -107,7 +112,13 @@ macro_rules! rules {
     };
 }
 
-rules![blocking_upstream];
+rules![
+    blocking_upstream,
+    port_exhaustion,
+    fin_wait2,
+    accept_queue,
+    listener_gap,
+];
 
 /// The rule of an id (`W01`, in any case) or name (`blocking-upstream`), or both (`W01 blocking-upstream`).
 pub fn find(asked: &str) -> Option<&'static Rule> {
