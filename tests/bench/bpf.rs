@@ -5,17 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use probe_tests::programs;
 
 const PROG_LOAD: i64 = 5;
 const PROG_GET_FD_BY_ID: i64 = 13;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
+const RAW_TRACEPOINT_OPEN: i64 = 17;
 /// BPF_PROG_TYPE_TRACEPOINT.
-const TRACEPOINT: u32 = 5;
+pub const TRACEPOINT: u32 = 5;
+/// BPF_PROG_TYPE_RAW_TRACEPOINT.
+const RAW_TRACEPOINT: u32 = 17;
 /// Program types that traced calls can meet: kprobe, tracepoint, perf event, raw tracepoint (and its
 /// writable twin), tracing.
-const TRACING: [u32; 6] = [2, TRACEPOINT, 7, 17, 24, 26];
+const TRACING: [u32; 6] = [2, TRACEPOINT, 7, RAW_TRACEPOINT, 24, 26];
 
 /// Makes a bpf(2) call whose attributes are these words.
 fn bpf(command: i64, attributes: &mut [u64]) -> Option<OwnedFd> {
@@ -61,13 +64,32 @@ pub fn wait_until_alone(patience: Duration) -> bool {
     }
 }
 
-/// Loads a tracepoint program that returns 0 and does nothing else.
-pub fn load_empty() -> anyhow::Result<OwnedFd> {
+/// An empty program on a raw tracepoint, attached until this is dropped.
+pub struct Attached {
+    _program: OwnedFd,
+    _link: OwnedFd,
+}
+
+/// Attaches one.
+pub fn attach_empty(raw_tracepoint: &std::ffi::CStr) -> anyhow::Result<Attached> {
+    let program = load_empty(RAW_TRACEPOINT)?;
+    // struct { u64 name; u32 prog_fd; }
+    let mut attributes = [raw_tracepoint.as_ptr() as u64, program.as_raw_fd() as u64];
+    let link = bpf(RAW_TRACEPOINT_OPEN, &mut attributes)
+        .with_context(|| format!("{raw_tracepoint:?}: {}", std::io::Error::last_os_error()))?;
+    Ok(Attached {
+        _program: program,
+        _link: link,
+    })
+}
+
+/// Loads a program of this type that returns 0 and does nothing else.
+pub fn load_empty(kind: u32) -> anyhow::Result<OwnedFd> {
     // mov64 r0, 0; exit
     let code: [u64; 2] = [0xb7, 0x95];
     let licence = c"GPL";
     let mut attributes = [
-        u64::from(TRACEPOINT) | (code.len() as u64) << 32,
+        u64::from(kind) | (code.len() as u64) << 32,
         code.as_ptr() as u64,
         licence.as_ptr() as u64,
         0,

@@ -24,7 +24,7 @@ pub struct Floor {
 
 /// Attaches one to the entry and the return of each of these calls.
 pub fn attach(tracefs: &Path, calls: &[&str]) -> anyhow::Result<Floor> {
-    let program = bpf::load_empty()?;
+    let program = bpf::load_empty(bpf::TRACEPOINT)?;
     let mut events = Vec::new();
     for call in calls {
         for side in ["exit", "enter"] {

@@ -40,6 +40,13 @@ pub struct Bpftrace {
     pub version: String,
 }
 
+impl Bpftrace {
+    /// To start it.
+    pub fn command(&self) -> Command {
+        Command::new(&self.path)
+    }
+}
+
 /// What one block gives.
 pub struct Block {
     /// Rows of the table with ns per call, in the order of [`crate::calls::CALLS`].
@@ -189,7 +196,7 @@ fn with_bpftrace(
     let Some(bpftrace) = &bench.bpftrace else {
         return Ok(None);
     };
-    let tool = Tool::start_attached(Command::new(&bpftrace.path).args(["-e", script]))?;
+    let tool = Tool::start_attached(bpftrace.command().args(["-e", script]))?;
     let sample = bench.target.sample(bench.sample_ms)?;
     Ok(Some((sample, tool.interrupt()?)))
 }
@@ -289,7 +296,7 @@ fn start(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
             "{} interval:ms:1 {{ printf(\"data\\n\"); exit(); }}",
             histogram_script()
         );
-        let mut command = Command::new(&bpftrace.path);
+        let mut command = bpftrace.command();
         let time = tool::first_data(command.args(["-e", &script]), |line| !line.contains("data"))?;
         times.push(("bpftrace_ms", time));
     }

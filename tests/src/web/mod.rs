@@ -61,9 +61,31 @@ pub fn open_to_all(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("chmod {}", dir.display()))
 }
 
+/// A page that nginx answers by itself.
+pub const PLAIN: &str = "/plain";
+
 /// Runs `wrk` for a time and returns its report.
 pub fn wrk(url: &str, connections: u32, time: Duration) -> anyhow::Result<String> {
+    run_wrk(&[], url, connections, time)
+}
+
+/// The same with a connection for each request; requests answered per second.
+pub fn wrk_short(url: &str, connections: u32, time: Duration) -> anyhow::Result<f64> {
+    let text = run_wrk(&["-HConnection: close"], url, connections, time)?;
+    let rate = text
+        .lines()
+        .find_map(|l| l.strip_prefix("Requests/sec:")?.trim().parse().ok());
+    rate.with_context(|| format!("wrk tells no rate: {text}"))
+}
+
+fn run_wrk(
+    options: &[&str],
+    url: &str,
+    connections: u32,
+    time: Duration,
+) -> anyhow::Result<String> {
     let out = Command::new(program("wrk", "wrk")?)
+        .args(options)
         .args([
             "-t1",
             &format!("-c{connections}"),

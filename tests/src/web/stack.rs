@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-use super::{free_port, open_to_all, program, wait_for, wait_for_listener};
+use super::{PLAIN, free_port, open_to_all, program, wait_for, wait_for_listener};
 use crate::child::Spawned;
 
 /// How nginx reaches PHP-FPM.
@@ -247,7 +247,7 @@ fn start_nginx(
              http {{\n  log_format short '$status $request_time $request_uri';\n  access_log {at}/access.log short;\n\
              client_body_temp_path {at}/t1; proxy_temp_path {at}/t2; fastcgi_temp_path {at}/t3; uwsgi_temp_path {at}/t4; scgi_temp_path {at}/t5;\n\
              upstream fpm {{ server {server}; {keepalive} }}\n\
-             server {{\n  listen {addr} backlog=4096;\n  root {at};\n  location / {{\n    fastcgi_pass fpm;\n    fastcgi_keep_conn {keep_conn};\n\
+             server {{\n  listen {addr} backlog=4096;\n  root {at};\n  location = {PLAIN} {{ return 200 'ok'; }}\n  location / {{\n    fastcgi_pass fpm;\n    fastcgi_keep_conn {keep_conn};\n\
              include /etc/nginx/fastcgi_params;\n    fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n  }} }}\n}}\n"
         ),
     )?;

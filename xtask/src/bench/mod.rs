@@ -1,10 +1,11 @@
-//! `bench`: measures what stallscope costs the processes it watches, and itself, beside bpftrace.
+//! `bench`: measures what stallscope costs the processes it watches, and itself, beside other tools.
 //!
 //! The measuring is done by `tests/bench`; here its numbers become ratios, verdicts and docs/bench.md.
 
 mod report;
+mod tcp;
 
-use std::{fs, path::Path};
+use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -28,6 +29,23 @@ pub struct Options {
 enum What {
     /// Cost of a system call: the floor, bpftrace and stallscope, interleaved; writes docs/bench.md
     Overhead(Overhead),
+    /// Cost of a connection, of a count of very many sockets, and of short connections to a web server; writes a
+    /// section of docs/bench.md
+    Tcp(Tcp),
+}
+
+/// Options of `bench tcp`.
+#[derive(clap::Args)]
+struct Tcp {
+    /// Rounds; every variant takes part in each, and the median of the rounds counts
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: u32,
+    /// Exit with 1 when a goal is missed
+    #[arg(long)]
+    check: bool,
+    /// Print only; leave docs/bench.md as it is
+    #[arg(long)]
+    no_page: bool,
 }
 
 /// Options of `bench overhead`.
@@ -49,31 +67,47 @@ struct Overhead {
 
 /// Measures, prints and writes.
 pub fn run(options: &Options) -> Result<()> {
-    let What::Overhead(options) = &options.what;
-    overhead(options)
-}
-
-fn overhead(options: &Overhead) -> Result<()> {
-    let object = build::object()?;
-    let stallscope = build::stallscope(&object)?;
-    let measured = measure(options, &object, &stallscope)?;
-    let report = Report::of(&measured)?;
-    print!("{}", report.text());
-    if !options.no_page {
-        let page = sh::root().join(PAGE);
-        let old = fs::read_to_string(&page).unwrap_or_default();
-        sh::write_if_changed(&page, report.page(&old).as_bytes())?;
-        println!("\nwritten to {PAGE}");
-    }
-    if options.check && report.missed() > 0 {
-        eprintln!("bench: {} goal(s) missed", report.missed());
-        std::process::exit(1);
+    match &options.what {
+        What::Overhead(options) => {
+            let numbers = [options.rounds.to_string(), options.sample_ms.to_string()];
+            let report = Report::of(&measure("overhead", &numbers)?)?;
+            print!("{}", report.text());
+            write(options.no_page, |old| report.page(old))?;
+            judge(options.check, report.missed());
+        }
+        What::Tcp(options) => {
+            let report = tcp::Report::of(&measure("tcp", &[options.rounds.to_string()])?)?;
+            print!("{}", report.text());
+            write(options.no_page, |old| report.page(old))?;
+            judge(options.check, report.missed());
+        }
     }
     Ok(())
 }
 
-/// Builds and runs the measuring program.
-fn measure(options: &Overhead, object: &Path, stallscope: &Path) -> Result<Value> {
+/// Writes the page, of which `page` makes a new one.
+fn write(no_page: bool, page: impl Fn(&str) -> String) -> Result<()> {
+    if no_page {
+        return Ok(());
+    }
+    let file = sh::root().join(PAGE);
+    let old = fs::read_to_string(&file).unwrap_or_default();
+    sh::write_if_changed(&file, page(&old).as_bytes())?;
+    println!("\nwritten to {PAGE}");
+    Ok(())
+}
+
+fn judge(check: bool, missed: usize) {
+    if check && missed > 0 {
+        eprintln!("bench: {missed} goal(s) missed");
+        std::process::exit(1);
+    }
+}
+
+/// Builds everything and runs the measuring program.
+fn measure(what: &str, numbers: &[String]) -> Result<Value> {
+    let object = build::object()?;
+    let stallscope = build::stallscope(&object)?;
     sh::run(
         sh::cargo()
             .args([
@@ -81,11 +115,11 @@ fn measure(options: &Overhead, object: &Path, stallscope: &Path) -> Result<Value
                 "--locked",
                 "--release",
                 "--package=probe-tests",
-                "--bin=bench-overhead",
+                "--bin=bench",
             ])
             .env(object::VARIABLE, object),
     )?;
-    let program = sh::target_dir()?.join("release/bench-overhead");
+    let program = sh::target_dir()?.join("release/bench");
     let Some(mut command) = sh::as_root(&program) else {
         bail!("measuring needs root, and there is no sudo: run as root");
     };
@@ -93,10 +127,7 @@ fn measure(options: &Overhead, object: &Path, stallscope: &Path) -> Result<Value
         println!("bench: measuring needs root: it runs through sudo");
     }
     sh::clean_library_path(&mut command);
-    command
-        .arg(options.rounds.to_string())
-        .arg(options.sample_ms.to_string())
-        .arg(stallscope);
+    command.arg(what).args(numbers).arg(stallscope);
     let text = sh::output(&mut command)?;
     serde_json::from_str(&text).context("the measuring program's result")
 }

@@ -92,15 +92,20 @@ const START_MS: f64 = 100.0;
 const RSS_MB: f64 = 20.0;
 
 /// A goal with its number.
-struct Verdict {
-    what: String,
-    got: f64,
-    limit: f64,
-    unit: &'static str,
+pub struct Verdict {
+    /// What is held to it.
+    pub what: String,
+    /// What was measured.
+    pub got: f64,
+    /// The most that it may be.
+    pub limit: f64,
+    /// Of both.
+    pub unit: &'static str,
 }
 
 impl Verdict {
-    fn met(&self) -> bool {
+    /// Is it within the limit?
+    pub fn met(&self) -> bool {
         self.got <= self.limit
     }
 }
@@ -117,14 +122,16 @@ pub struct Report {
 
 /// Median and extremes of the rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
+pub struct Spread {
+    /// Half are less.
+    pub median: f64,
     least: f64,
     most: f64,
 }
 
 impl Spread {
-    fn of(values: &[f64]) -> Option<Self> {
+    /// Of some values; `None` of none.
+    pub fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
@@ -139,9 +146,15 @@ impl Spread {
             most: sorted[sorted.len() - 1],
         })
     }
+
+    /// `median (least-most)`, in whole numbers.
+    pub fn rounded(&self) -> String {
+        format!("{:.0} ({:.0}-{:.0})", self.median, self.least, self.most)
+    }
 }
 
-fn values(list: &Value) -> Vec<f64> {
+/// The numbers of a list.
+pub fn values(list: &Value) -> Vec<f64> {
     let list = list.as_array().map_or(&[][..], Vec::as_slice);
     list.iter().filter_map(Value::as_f64).collect()
 }
@@ -178,7 +191,13 @@ impl Report {
         }
         anyhow::ensure!(rows.len() >= ROWS.len() - 2, "the result lacks rows");
         Ok(Self {
-            head: head(measured),
+            head: head(
+                measured,
+                &format!(
+                    "{} ms of CPU time for each call in each round; the caller pinned to the last CPU, the tools to the first",
+                    measured["sample_ms"]
+                ),
+            ),
             rows,
             verdicts: verdicts(measured)?,
             others: others(measured),
@@ -205,8 +224,7 @@ impl Report {
         for (name, spreads) in &self.rows {
             let _ = write!(out, "{name:width$}");
             for s in spreads {
-                let cell = format!("{:.0} ({:.0}-{:.0})", s.median, s.least, s.most);
-                let _ = write!(out, "  {cell:>26}");
+                let _ = write!(out, "  {:>26}", s.rounded());
             }
             out.push('\n');
         }
@@ -244,7 +262,7 @@ impl Report {
         for (name, spreads) in &self.rows {
             let _ = write!(out, "| {name} |");
             for s in spreads {
-                let _ = write!(out, " {:.0} ({:.0}-{:.0}) |", s.median, s.least, s.most);
+                let _ = write!(out, " {} |", s.rounded());
             }
             out.push('\n');
         }
@@ -276,7 +294,7 @@ impl Report {
 }
 
 /// On what, how, and what stood in the way.
-fn head(measured: &Value) -> Vec<String> {
+pub fn head(measured: &Value, how: &str) -> Vec<String> {
     let text = |key: &str| measured[key].as_str().unwrap_or("unknown").to_owned();
     let mut lines = vec![
         format!(
@@ -286,8 +304,8 @@ fn head(measured: &Value) -> Vec<String> {
             text("kernel")
         ),
         format!(
-            "{} rounds, {} ms of CPU time for each call in each round; the caller pinned to the last CPU, the tools to the first; load average at the end {}",
-            measured["rounds"], measured["sample_ms"], measured["load"]
+            "{} rounds, {how}; load average at the end {}",
+            measured["rounds"], measured["load"]
         ),
     ];
     match measured["bpftrace"].as_str() {

@@ -1,0 +1,106 @@
+//! What watching TCP costs: a connection's cycle with the state tracepoint watched, a count of very many sockets,
+//! and a web server with short connections.
+//!
+//! Everything runs in network namespaces of this program's own, so that sockets of others are not counted, and
+//! what a sample leaves in TIME_WAIT goes with its namespace.
+
+mod census;
+mod cycle;
+mod web;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Map, Value, json};
+use stallscope::attach::tracefs;
+
+use crate::{add, bpf, calls, machine, order, variant};
+
+/// How long to wait for other tracing programs to go away before a block.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What every variant works with.
+struct Bench {
+    /// The binary under test.
+    stallscope: PathBuf,
+    /// bpftrace, where it is installed.
+    bpftrace: Option<variant::Bpftrace>,
+    /// CPUs of this machine.
+    cpus: usize,
+}
+
+/// Counts blocks, and those in which another tracing program was loaded.
+#[derive(Default)]
+struct Blocks {
+    all: usize,
+    disturbed: usize,
+}
+
+impl Blocks {
+    /// Runs one block, a second time when the first fails: on a busy machine a tool may attach too late.
+    fn run<T>(&mut self, what: &str, block: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let before = bpf::wait_until_alone(PATIENCE);
+        let result = block().or_else(|error| {
+            eprintln!("bench: {what}: {error:#}; trying again");
+            block().with_context(|| what.to_owned())
+        })?;
+        self.all += 1;
+        self.disturbed += usize::from(!before || !bpf::wait_until_alone(Duration::ZERO));
+        Ok(result)
+    }
+}
+
+/// Measures all three.
+pub fn run(rounds: usize, stallscope: PathBuf) -> anyhow::Result<Value> {
+    ensure!(rounds > 0, "nothing to measure");
+    // Before any thread and child: bpftrace needs it too.
+    tracefs::ensure().map_err(|e| anyhow::anyhow!("{e}"))?;
+    let bench = Bench {
+        stallscope,
+        bpftrace: variant::bpftrace(),
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let mut blocks = Blocks::default();
+    let (mut cycles, mut web) = (Map::new(), Map::new());
+    for round in 0..rounds {
+        for index in order(round, cycle::VARIANTS.len()) {
+            let variant = &cycle::VARIANTS[index];
+            let sample = blocks.run(variant.id, || cycle::sample(&bench, variant))?;
+            eprintln!("bench: {}: {sample:?} ns", variant.id);
+            if let Some(ns) = sample {
+                add(&mut cycles, variant.id, [("ns", ns)]);
+            }
+        }
+        for index in order(round, web::VARIANTS.len()) {
+            let variant = web::VARIANTS[index];
+            let per_s = blocks.run(variant.id(), || web::sample(&bench, variant))?;
+            eprintln!("bench: web, {}: {per_s} requests/s", variant.id());
+            add(&mut web, variant.id(), [("per_s", per_s)]);
+        }
+        eprintln!("bench: round {} of {rounds}", round + 1);
+    }
+    let mut censuses = Map::new();
+    for count in census::COUNTS {
+        for run in 0..census::RUNS {
+            let found = blocks.run("census", || census::measure(&bench, count))?;
+            add(&mut censuses, &count.to_string(), found);
+            eprintln!("bench: census of {count}, {} of {}", run + 1, census::RUNS);
+        }
+    }
+    let mut result = machine(bench.cpus);
+    result.extend([
+        ("rounds".into(), json!(rounds)),
+        (
+            "bpftrace".into(),
+            json!(bench.bpftrace.as_ref().map(|tool| tool.version.as_str())),
+        ),
+        ("blocks".into(), json!(blocks.all)),
+        ("disturbed_blocks".into(), json!(blocks.disturbed)),
+        ("transitions".into(), json!(cycle::TRANSITIONS)),
+        ("cycle".into(), cycles.into()),
+        ("census".into(), censuses.into()),
+        ("web".into(), web.into()),
+    ]);
+    calls::pin(0..bench.cpus)?;
+    Ok(result.into())
+}
