@@ -1,7 +1,7 @@
 //! Runs the catalogue over a window.
 
 use super::{
-    Diagnosis, Finding, NotJudged,
+    Diagnosis, Finding, NotJudged, Severity,
     rules::{CATALOGUE, Rule, Verdict},
 };
 use crate::{aggregate::Window, attach::State};
@@ -34,8 +34,37 @@ fn run_rules(rules: &[&Rule], window: &Window) -> Diagnosis {
                 missing,
             }));
     }
+    symptoms(&mut diagnosis.findings);
     diagnosis.findings.sort_by(rank);
     diagnosis
+}
+
+/// A queue of workers that wait for a slow peer overflows because they wait: T03 of a group is a symptom of
+/// its W01, and what T03 proposes would not help. An info is no cause.
+fn symptoms(findings: &mut Vec<Finding>) {
+    let is_symptom = |found: &Finding, cause: &Finding| {
+        (cause.rule.id, found.rule.id) == ("W01", "T03")
+            && cause.severity >= Severity::Warning
+            && cause.culprit.group.is_some()
+            && cause.culprit.group == found.culprit.group
+            && cause.culprit.php_fpm == found.culprit.php_fpm
+    };
+    let mut at = 0;
+    while at < findings.len() {
+        let cause = findings
+            .iter()
+            .position(|cause| is_symptom(&findings[at], cause));
+        let Some(cause) = cause else {
+            at += 1;
+            continue;
+        };
+        let mut symptom = findings.remove(at);
+        // A W01 is never a symptom: its place moved by one when it stood behind.
+        let cause = &mut findings[if cause > at { cause - 1 } else { cause }];
+        symptom.caused_by.push(cause.rule);
+        cause.severity = cause.severity.max(symptom.severity);
+        cause.symptoms.push(symptom);
+    }
 }
 
 /// The worst first; among equals the one that explains most.
@@ -68,7 +97,10 @@ mod tests {
     use super::*;
     use crate::{
         aggregate::fixture::probe,
-        diagnose::{Severity, rules::rule_for_tests},
+        diagnose::{
+            Culprit, RuleRef,
+            rules::{finding_for_tests, rule_for_tests},
+        },
     };
 
     #[test]
@@ -98,7 +130,7 @@ mod tests {
             let finding = |severity, explains| Finding {
                 severity,
                 explains,
-                ..crate::diagnose::rules::finding_for_tests()
+                ..finding_for_tests()
             };
             Verdict {
                 findings: vec![
@@ -114,5 +146,39 @@ mod tests {
         let order: Vec<f64> = diagnosis.findings.iter().map(|f| f.explains).collect();
         assert_eq!(order, [0.2, 0.4, 0.1, 0.9]);
         assert_eq!(diagnosis.worst(), Some(Severity::Critical));
+    }
+
+    #[test]
+    fn a_queue_whose_workers_wait_for_a_peer_is_a_symptom_of_that() {
+        let found = |id, group: &[u8], severity| Finding {
+            rule: RuleRef { id, name: "x" },
+            culprit: Culprit {
+                group: Some(group.to_vec()),
+                ..Culprit::default()
+            },
+            severity,
+            ..finding_for_tests()
+        };
+        let (warning, critical) = (Severity::Warning, Severity::Critical);
+        let mut list = vec![
+            found("T03", b"www", critical),
+            found("T03", b"other", warning),
+            found("W01", b"www", warning),
+            found("T01", b"www", warning),
+        ];
+        symptoms(&mut list);
+        let ids: Vec<_> = list.iter().map(|f| f.rule.id).collect();
+        assert_eq!(ids, ["T03", "W01", "T01"]);
+        assert_eq!(list[1].symptoms[0].rule.id, "T03");
+        assert_eq!(list[1].symptoms[0].caused_by, [list[1].rule]);
+        // The report is not milder for what it nests.
+        assert_eq!(list[1].severity, critical);
+
+        let mut info = vec![
+            found("T03", b"www", critical),
+            found("W01", b"www", Severity::Info),
+        ];
+        symptoms(&mut info);
+        assert_eq!(info.len(), 2);
     }
 }

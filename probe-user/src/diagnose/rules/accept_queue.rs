@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     aggregate::{
-        Window,
+        ProcessTime, Window,
         tcp::{FailedConnects, ListenQueue, Tcp},
     },
     diagnose::{Confidence, Culprit, Finding, Level, Measured, Quantity, Severity},
@@ -246,9 +246,35 @@ impl<'a> Case<'a> {
     }
 }
 
+/// Who accepts too late: the group of an owner whose requests are watched, else the first owner.
+fn culprit(window: &Window, queue: &ListenQueue) -> Culprit {
+    let watched = queue.owners.iter().find_map(|owner| {
+        let same = |p: &&ProcessTime| p.process.pid == owner.pid && !p.group.is_empty();
+        window.processes.iter().find(same)
+    });
+    let peer = Some(queue.address.clone());
+    if let Some(worker) = watched {
+        let groups = &window.groups;
+        return Culprit {
+            group: Some(worker.group.clone()),
+            php_fpm: groups.iter().any(|g| g.name == worker.group && g.php_fpm),
+            pid: Some(worker.process.pid),
+            peer,
+        };
+    }
+    let owner = queue.owners.first();
+    Culprit {
+        group: owner
+            .map(|p| p.comm.clone())
+            .filter(|name| !name.is_empty()),
+        php_fpm: false,
+        pid: owner.map(|p| p.pid),
+        peer,
+    }
+}
+
 fn finding(case: &Case<'_>) -> Finding {
     let q = case.queue;
-    let owner = q.owners.first();
     let (explains, explains_what) = case.explains();
     let count = |n: u64| Quantity::count(n as f64);
     let measured = if q.overflows > 0 {
@@ -271,14 +297,7 @@ fn finding(case: &Case<'_>) -> Finding {
         confidence: case.confidence(),
         explains,
         explains_what,
-        culprit: Culprit {
-            group: owner
-                .map(|p| p.comm.clone())
-                .filter(|name| !name.is_empty()),
-            php_fpm: false,
-            pid: owner.map(|p| p.pid),
-            peer: Some(q.address.clone()),
-        },
+        culprit: culprit(case.window, q),
         measured: vec![measured],
         summary: words::summary(case),
         evidence: words::evidence(case),

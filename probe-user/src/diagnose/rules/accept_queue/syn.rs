@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Cookies for so few handshakes are a burst that ended well.
-const FEW_COOKIES: u64 = 10;
+pub(super) const FEW_COOKIES: u64 = 10;
 /// A SYN queue is limited by the backlog as well, and by this setting when cookies are off; its default on a
 /// machine with more than 512 MB or so.
 const PROPOSED_SYN_BACKLOG: u32 = 4096;
