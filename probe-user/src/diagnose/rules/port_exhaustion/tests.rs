@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     aggregate::tcp::{
         States,
-        fixture::{self, failed, healthy, on_port, ports, process, queue, to, window_with},
+        fixture::{failed, healthy, on_port, ports, process, queue, to, window_with},
     },
     attach::State,
     diagnose::rules::tcp::test::{only, quiet, remedies, summary},
@@ -372,7 +372,7 @@ fn the_worst_destinations_are_listed_and_the_others_counted() {
     tcp.ports = (1..=7)
         .map(|n| Ports {
             failures: u64::from(n == 7),
-            ..fixture::ports(&format!("10.0.0.{n}:443"), closing(26_000, 0.0).states)
+            ..ports(&format!("10.0.0.{n}:443"), closing(26_000, 0.0).states)
         })
         .collect();
     let verdict = check(&window_with(tcp));
