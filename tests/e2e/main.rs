@@ -7,6 +7,10 @@ mod healthy;
 mod other_servers;
 mod report;
 mod slow;
+mod tcp_gaps;
+mod tcp_half_closed;
+mod tcp_ports;
+mod tcp_queues;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,23 @@ const TESTS: &[harness::Test] = tests! {
     other_servers::{
         gunicorn_is_known_by_behaviour,
         a_redis_like_peer_opened_before_attach_is_named,
+    }
+    tcp_ports::{
+        exhaustion_is_foretold_then_counted,
+        reused_ports_do_not_run_out,
+        what_levels_off_below_the_limit_is_no_finding,
+    }
+    tcp_half_closed::{
+        the_peer_that_does_not_close_is_named_with_who_holds,
+        as_many_that_are_closed_at_once_are_no_finding,
+    }
+    tcp_queues::{
+        dropped_handshakes_equal_the_kernels_counter,
+        refused_unix_connects_equal_the_clients_count,
+    }
+    tcp_gaps::{
+        a_unix_listener_that_restarts,
+        a_tcp_listener_that_restarts,
     }
     count::{
         count_equals_the_program_and_bpftrace,

@@ -1,8 +1,14 @@
 //! What the cases read out of the JSON of `diagnose`: the only place that knows its shape.
 
 use anyhow::{Context as _, ensure};
-use probe_tests::tool::Output;
+use probe_tests::tool::{Output, Tool};
 use serde_json::Value;
+
+/// Starts `diagnose --json` of a process; what it says of TCP is about all of the caller's network namespace.
+pub fn diagnose(pid: u32) -> anyhow::Result<Tool> {
+    let pid = pid.to_string();
+    Tool::start_attached(&["diagnose", "--pid", &pid, "--duration", "60s", "--json"])
+}
 
 /// A parsed report.
 pub struct Report(pub Value);
@@ -43,6 +49,31 @@ impl Report {
             .iter()
             .filter_map(|f| f["rule"].as_str())
             .collect()
+    }
+
+    /// The first finding of a rule.
+    pub fn finding(&self, rule: &str) -> anyhow::Result<&Value> {
+        let found = self.findings().iter().find(|f| {
+            let of = f["rule"].as_str();
+            of.is_some_and(|of| of.starts_with(rule))
+        });
+        found.with_context(|| format!("no {rule}: {}", self.brief()))
+    }
+
+    /// No rule found anything, the exit code says so, and no rule of TCP could not look.
+    pub fn no_finding(&self, code: Option<i32>) -> anyhow::Result<()> {
+        ensure!(
+            code == Some(0) && self.findings().is_empty(),
+            "exit code {code:?}, {}",
+            self.brief()
+        );
+        let not_judged = self.0["not_judged"].as_array();
+        let of_tcp = not_judged.into_iter().flatten().find(|n| {
+            let rule = n["rule"].as_str();
+            rule.is_some_and(|rule| rule.starts_with('T'))
+        });
+        ensure!(of_tcp.is_none(), "not judged: {of_tcp:?}");
+        Ok(())
     }
 
     /// The group of this name.
