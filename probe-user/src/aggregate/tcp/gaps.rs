@@ -220,7 +220,9 @@ impl Gaps {
     fn serves(&self, address: &PeerKey, wanted: &PeerKey) -> bool {
         match (host(address), host(wanted)) {
             (Some(on), Some(to)) => {
+                // 0.0.0.0 never serves ::1, which clients of `localhost` may try first; [::] serves both.
                 let any = on.is_unspecified()
+                    && (on.is_ipv6() || to.is_ipv4())
                     && (to.is_loopback() || to.is_unspecified() || self.local.contains(&to));
                 address.protocol == wanted.protocol
                     && address.local_port == wanted.port

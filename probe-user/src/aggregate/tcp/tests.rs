@@ -1,5 +1,7 @@
 //! Readings in, TCP windows out.
 
+use std::net::Ipv6Addr;
+
 use probe_common::{
     peer::{PeerKey, flag, id, kind},
     tcp::{
@@ -121,6 +123,7 @@ fn names() -> Vec<PeerKey> {
         key(kind::UNIX, flag::LISTENER, SOCK, 0),
         key(kind::INET, flag::LISTENER, &[0, 0, 0, 0], 80),
         key(kind::INET6, flag::LISTENER, &[0; 16], 80),
+        key(kind::INET6, 0, &Ipv6Addr::LOCALHOST.octets(), 80),
     ];
     names.extend((1..10).map(|n| key(kind::INET, 0, &[10, 0, 0, n], 80)));
     names

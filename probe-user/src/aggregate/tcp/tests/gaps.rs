@@ -108,6 +108,22 @@ fn a_gap_begins_where_the_listener_ended_when_that_was_seen() {
 }
 
 #[test]
+fn an_ipv4_listener_never_served_ipv6() {
+    let localhost = key(kind::INET6, 0, &Ipv6Addr::LOCALHOST.octets(), 80);
+    for (on, served) in [
+        (key(kind::INET, flag::LISTENER, &[0; 4], 80), false),
+        (key(kind::INET6, flag::LISTENER, &[0; 16], 80), true),
+    ] {
+        let connects = vec![connect(&localhost, 2 * S, libc::ECONNREFUSED)];
+        let gaps = gaps(
+            connects,
+            vec![listening(&on, S, 1), listening(&on, S + MS, 0)],
+        );
+        assert_eq!(gaps[0].served_before, served);
+    }
+}
+
+#[test]
 fn without_listen_a_gap_ends_with_the_first_success() {
     let far = key(kind::INET, 0, &[10, 0, 0, 8], 80);
     let connects = vec![
