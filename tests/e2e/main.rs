@@ -7,8 +7,11 @@ mod healthy;
 mod other_servers;
 mod report;
 mod slow;
+mod tcp_census;
+mod tcp_command;
 mod tcp_gaps;
 mod tcp_half_closed;
+mod tcp_healthy;
 mod tcp_ports;
 mod tcp_queues;
 
@@ -52,6 +55,23 @@ const TESTS: &[harness::Test] = tests! {
     tcp_gaps::{
         a_unix_listener_that_restarts,
         a_tcp_listener_that_restarts,
+    }
+    tcp_census::{
+        a_still_table_equals_ss_and_proc,
+        a_moving_table_is_within_the_change_that_ss_sees,
+        a_flood_of_addresses_is_bounded_and_complete,
+    }
+    tcp_healthy::{
+        keep_alive_at_full_load_has_no_finding,
+        workers_over_tcp_and_unix_have_no_finding,
+    }
+    tcp_command::{
+        events_show_each_transition_with_its_owner,
+        events_end_quietly_when_the_reader_goes,
+        the_namespace_of_a_dead_process_is_one_clear_line,
+        another_namespace_is_watched_from_outside,
+        without_rights_it_says_so_in_one_line,
+        nothing_is_left_after_its_end_or_kill_9,
     }
     count::{
         count_equals_the_program_and_bpftrace,

@@ -62,9 +62,9 @@ pub fn measure(bench: &Bench, count: u64) -> anyhow::Result<Vec<(&'static str, f
         .output()?;
     let json: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("the report; {}", String::from_utf8_lossy(&output.stderr)))?;
-    still_there(json["census"]["states"]["time_wait"].as_u64(), count)
+    still_there(json["census"]["time_wait"].as_u64(), count)
         .with_context(|| format!("stallscope says {}", json["census"]))?;
-    let longest = json["census"]["longest_ns"]
+    let longest = json["census_longest_ns"]
         .as_f64()
         .context("no census time")?;
     ensure!(

@@ -127,7 +127,7 @@ fn established(json: &Value) -> u64 {
     let rows = json["tcp"]["dwell"].as_array().or(json["dwell"].as_array());
     let rows = rows.map_or(&[][..], Vec::as_slice);
     rows.iter()
-        .filter(|row| row["state"] == "syn_sent" && row["to"] == "established")
+        .filter(|row| row["from"] == "syn_sent" && row["to"] == "established")
         .filter_map(|row| row["count"].as_u64())
         .sum()
 }
