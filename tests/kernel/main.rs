@@ -10,6 +10,9 @@ mod hygiene;
 mod requests;
 mod shapes;
 mod steps;
+mod tcp_connects;
+mod tcp_seen;
+mod tcp_states;
 mod transfers;
 mod waits;
 
@@ -51,6 +54,29 @@ const TESTS: &[harness::Test] = tests! {
         a_non_blocking_connect_is_measured_to_established,
         a_delayed_handshake_counts,
         a_refused_connect_is_never_established,
+    }
+    tcp_states::{
+        a_client_that_closes_first,
+        a_client_that_closes_first_over_ipv6,
+        a_server_that_closes_first,
+        a_reset_ends_both_sides,
+        a_wildcard_listener_is_named_as_it_listens,
+        a_wildcard_listener_from_before_is_known,
+        waiting_for_accept_is_timed,
+        whoever_is_interrupted_is_not_charged,
+        other_namespaces_stay_out,
+        the_namespace_of_a_process_is_watched,
+        each_transition_is_an_event,
+        a_full_table_is_counted,
+    }
+    tcp_connects::{
+        a_refused_connect_is_reported_once_however_it_is_learnt,
+        running_out_of_ports_is_counted_exactly,
+        unix_failures_are_reported_by_path,
+        the_first_success_after_failures_is_reported,
+        the_protocol_is_the_sockets,
+        a_connect_given_up_is_no_failure,
+        listeners_that_begin_and_end_are_reported,
     }
     follow::{
         a_forked_child_is_followed,

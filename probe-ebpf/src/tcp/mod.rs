@@ -186,6 +186,39 @@ impl Work {
         id
     }
 
+    /// The peer id of the listener that a socket comes in on, at its first transition. Up to 6.12 it still has the
+    /// listener's address; on 6.18 its own, to which a listener may be bound, or to any.
+    #[inline(never)]
+    fn listener(&mut self, sock: u64) -> u64 {
+        if self.address(sock, Side::Listener).is_some() {
+            if let Some(id) = self.named() {
+                return id;
+            }
+            self.key.addr[0] = 0;
+            self.key.addr[1] = 0;
+            if self.key.kind == kind::INET {
+                if let Some(id) = self.named() {
+                    return id;
+                }
+                // [::] takes IPv4 as well.
+                self.key.kind = kind::INET6;
+                self.key.len = 16;
+            }
+            if let Some(id) = self.named() {
+                return id;
+            }
+        }
+        self.name(sock, Side::Listener)
+    }
+
+    /// The id of the address that was put together, if user space has been told of it: listeners are named when
+    /// they begin, and those from before when watching begins.
+    #[inline(always)]
+    fn named(&self) -> Option<u64> {
+        let id = id(&self.key);
+        PEERS.get_ptr(id).map(|_| id)
+    }
+
     #[inline(always)]
     fn address(&mut self, sock: u64, side: Side) -> Option<()> {
         let local_port = self.local_port(sock)?;

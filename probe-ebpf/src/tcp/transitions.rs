@@ -10,7 +10,7 @@
 //! | LISTEN -> CLOSE | `__tcp_close`, `tcp_disconnect` | current: close(), shutdown(), exit |
 //! | ESTABLISHED, SYN_RECV -> FIN_WAIT1 | `tcp_close_state` | current: close(), shutdown(), exit |
 //! | CLOSE_WAIT -> LAST_ACK | `tcp_close_state` | current, likewise |
-//! | LISTEN -> SYN_RECV | `inet_csk_clone_lock`: the new socket, still with the listener's address | nobody yet |
+//! | LISTEN -> SYN_RECV | `inet_csk_clone_lock`: the new socket, as a copy of the listener | nobody yet |
 //! | SYN_RECV -> ESTABLISHED | `tcp_rcv_state_process` | nobody yet: nobody has accepted it |
 //! | SYN_SENT -> ESTABLISHED | `tcp_finish_connect` | remembered |
 //! | ESTABLISHED -> CLOSE_WAIT; FIN_WAIT1 -> FIN_WAIT2, CLOSING | `tcp_fin`, `tcp_rcv_state_process` | remembered |
@@ -101,7 +101,9 @@ fn transition(work: &mut Work, sock: u64, old: u32, new: u32) -> Option<()> {
     if row.is_some() && (config!(tcp_events) != 0 || work.socket.peer == 0) {
         work.read(sock)?;
     }
-    if work.socket.peer == 0 {
+    if passive {
+        work.socket.listener = work.listener(sock);
+    } else if work.socket.peer == 0 {
         let side = if new == SYN_SENT || old == SYN_SENT {
             Side::Outbound
         } else if old == LISTEN || new == LISTEN {
@@ -111,12 +113,7 @@ fn transition(work: &mut Work, sock: u64, old: u32, new: u32) -> Option<()> {
         } else {
             work.side(sock)
         };
-        let id = work.name(sock, side);
-        if passive {
-            work.socket.listener = id;
-        } else {
-            work.socket.peer = id;
-        }
+        work.socket.peer = work.name(sock, side);
     }
     let socket = &mut work.socket;
     let by_current = new == SYN_SENT

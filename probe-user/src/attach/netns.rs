@@ -5,6 +5,8 @@
 
 use std::{
     fs::File,
+    io::{BufRead as _, BufReader},
+    net::Ipv6Addr,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::net::UnixDatagram,
@@ -13,7 +15,11 @@ use std::{
     thread,
 };
 
-use aya::Ebpf;
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData},
+};
+use probe_common::peer::{self, PeerKey};
 
 use super::selftest;
 use crate::error::Error;
@@ -50,29 +56,98 @@ impl Netns {
             },
         })?;
         let fd = OwnedFd::from(file);
-        let socket = thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    enter(&fd)?;
-                    socket()
-                })
-                .join()
-        });
-        let socket = socket.unwrap_or_else(|_| {
-            Err(Error::Kernel(
-                "the thread that enters a network namespace ended".to_owned(),
-            ))
-        })?;
+        let socket = on_thread(&fd, socket)?;
         Ok(Self {
             fd: Some(fd),
             socket,
         })
     }
 
-    /// Tells the kernel side which sockets are in it; before, it looks at none.
+    /// Tells the kernel side which sockets are in it (before, it looks at none), and who listens there already.
     pub(super) fn tell(&self, ebpf: &mut Ebpf) -> Result<(), Error> {
-        selftest::tell_netns(ebpf, self.socket.as_raw_fd())
+        selftest::tell_netns(ebpf, self.socket.as_raw_fd())?;
+        let mut names: HashMap<&mut MapData, u64, PeerKey> = ebpf
+            .map_mut("PEERS")
+            .and_then(|map| HashMap::try_from(map).ok())
+            .ok_or_else(|| Error::Kernel("the object has no map PEERS".to_owned()))?;
+        for key in self.within(|| Ok(listeners()))? {
+            // A full table is the kernel side's to count.
+            let _ = names.insert(peer::id(&key), key, 0);
+        }
+        Ok(())
     }
+
+    /// Runs `f` in the namespace, on a thread of its own where the caller is not in it.
+    fn within<T: Send>(&self, f: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+        match &self.fd {
+            Some(fd) => on_thread(fd, f),
+            None => f(),
+        }
+    }
+}
+
+/// Runs `f` on a thread that has entered a namespace.
+fn on_thread<T: Send>(
+    fd: &OwnedFd,
+    f: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            enter(fd)?;
+            f()
+        });
+        thread.join().unwrap_or_else(|_| {
+            Err(Error::Kernel(
+                "the thread that enters a network namespace ended".to_owned(),
+            ))
+        })
+    })
+}
+
+/// Addresses that someone listens on, in the calling thread's namespace.
+fn listeners() -> Vec<PeerKey> {
+    let mut out = Vec::new();
+    for file in ["tcp", "tcp6"] {
+        let Ok(file) = File::open(format!("/proc/thread-self/net/{file}")) else {
+            continue;
+        };
+        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        // The kernel lists the listeners first; a hundred thousand others may follow.
+        out.extend(lines.skip(1).map_while(|line| listener(&line)));
+    }
+    out
+}
+
+/// The address of a line of /proc/net/tcp in state LISTEN (0A).
+fn listener(line: &str) -> Option<PeerKey> {
+    let mut fields = line.split_ascii_whitespace();
+    let (address, port) = fields.nth(1)?.split_once(':')?;
+    if fields.nth(1)? != "0A" {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    // The kernel prints words of its own byte order.
+    for word in address.as_bytes().chunks(8) {
+        let word = str::from_utf8(word).ok()?;
+        bytes.extend(u32::from_str_radix(word, 16).ok()?.to_ne_bytes());
+    }
+    let mut key = PeerKey::ZERO;
+    key.protocol = libc::IPPROTO_TCP as u8;
+    key.flags = peer::flag::LISTENER;
+    key.local_port = u16::from_str_radix(port, 16).ok()?;
+    match <[u8; 16]>::try_from(bytes.as_slice()) {
+        Ok(address) => match Ipv6Addr::from(address).to_ipv4_mapped() {
+            Some(v4) => bytes = v4.octets().to_vec(),
+            None => key.kind = peer::kind::INET6,
+        },
+        Err(_) if bytes.len() != 4 => return None,
+        Err(_) => {}
+    }
+    if bytes.len() == 4 {
+        key.kind = peer::kind::INET;
+    }
+    key.set_address(&bytes);
+    Some(key)
 }
 
 /// Moves the calling thread, and no other, into a network namespace.
@@ -110,6 +185,24 @@ mod tests {
             panic!("a process with an impossible id has a network namespace");
         };
         assert!(text.contains(&u32::MAX.to_string()) && !text.contains('\n'));
+    }
+
+    #[test]
+    fn listeners_are_read_from_proc() {
+        let line = |address, state| {
+            format!("   0: {address} 00000000:0000 {state} 00000000:00000000 00:00000000 0 0")
+        };
+        let read = |address| listener(&line(address, "0A")).unwrap();
+        let v4 = read("0100007F:1F90");
+        assert_eq!((v4.kind, v4.local_port), (peer::kind::INET, 8080));
+        assert_eq!(v4.address(), [127, 0, 0, 1]);
+        let any = read("00000000000000000000000000000000:0050");
+        assert_eq!((any.kind, any.address()), (peer::kind::INET6, &[0; 16][..]));
+        let mapped = read("0000000000000000FFFF00000100007F:0050");
+        assert_eq!(mapped.address(), [127, 0, 0, 1]);
+        assert_eq!(listener(&line("0100007F:1F90", "01")), None);
+        assert_eq!(listener(&line("0100:1F90", "0A")), None);
+        assert_eq!(listener("nonsense"), None);
     }
 
     #[test]
