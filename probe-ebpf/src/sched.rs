@@ -56,10 +56,11 @@ fn try_switch(ctx: &RawTracePointContext) -> Option<()> {
         let preempted = arg(ctx, 0) & 0xff != 0;
         let state = mem::kernel::<u32>(current + config!(offsets.task_state) as u64)?;
         let blocked = !preempted && state != 0;
+        off_cpu(task, blocked, state & UNINTERRUPTIBLE != 0, mem::now_ns());
+        // Not before: when the end of its last sleep was left out, that sleep has just been charged, by its own call.
         if blocked && task.op == 0 {
             task.blocked_nr = blocked_nr();
         }
-        off_cpu(task, blocked, state & UNINTERRUPTIBLE != 0, mem::now_ns());
     }
     let next = tid_of(next)?;
     if next != 0

@@ -133,15 +133,18 @@ pub fn settle(task: &mut Task, now: u64) {
 }
 
 /// A call returns, so the thread runs. If its row says otherwise, the kernel left out the switch that brought
-/// it back, and what has passed since was the call's wait. Arithmetic instead of a branch, which would
-/// double what the verifier explores behind it.
+/// it back: what has passed since it was woken was a wait for a CPU, and if no wake-up was seen either, the
+/// call's wait. Arithmetic instead of branches, which would double what the verifier explores behind them.
 #[inline(always)]
 pub fn woken_unseen(task: &mut Task, now: u64) {
     let other = mem::opaque((task.state ^ state::RUNNING) as usize) as u64;
     // 1 when `other` is not 0.
     let unseen = mem::opaque((0u64.wrapping_sub(other) >> 63) as usize) as u64;
     let wait = now.wrapping_sub(task.since_ns) * unseen;
-    task.op_blocked_ns += wait;
+    // 1 when the row says "runnable", of the four states the one whose low bits are 10.
+    let woken = mem::opaque((task.state >> 1 & !task.state & 1) as usize) as u64;
+    task.life[part::RUN_QUEUE] += wait * woken;
+    task.op_blocked_ns += wait * (1 - woken);
     task.since_ns += wait;
     task.state = state::RUNNING;
 }
