@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use probe_common::request::{NAME_LEN, Request, flag};
 use probe_tests::{
+    ensure_time,
     fastcgi::{self, Wire},
     prefork::{self, Plan},
     sys::{self, Addr},
@@ -200,7 +201,7 @@ pub fn a_kept_connection_carries_three_requests() -> anyhow::Result<()> {
         );
         let wall = request.end_ns - request.start_ns;
         ensure!(request.parts.iter().sum::<u64>() == wall, "{line}");
-        ensure!(
+        ensure_time!(
             wall < 35_000_000,
             "the pause after the answer is not the request's: {line}"
         );

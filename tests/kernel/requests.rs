@@ -9,11 +9,14 @@ use probe_common::{
 };
 use probe_tests::{
     child::{self, Child},
+    ensure_time,
     prefork::{self, Calls, Plan, Truth},
-    sys::Addr,
+    sys::{self, Addr},
     upstream::{Behaviour, Exchange, Upstream},
     watch::{Lent, Seen, Watch, assert_between, slack_ns},
 };
+
+use crate::steps::{ask, hear};
 
 const DELAY_MS: u64 = 15;
 
@@ -78,7 +81,7 @@ pub fn check_whole(request: &Request, truth: &Truth, seen: &Seen) -> anyhow::Res
     let measured = truth.closed_ns - truth.accepted_ns;
     assert_between(&format!("wall time ({text})"), wall, measured, measured);
     let slack = slack_ns(measured);
-    ensure!(
+    ensure_time!(
         request.start_ns.abs_diff(truth.accepted_ns) <= slack
             && request.end_ns.abs_diff(truth.closed_ns) <= slack,
         "from {} to {}, the worker says from {} to {}: {text}",
@@ -91,12 +94,12 @@ pub fn check_whole(request: &Request, truth: &Truth, seen: &Seen) -> anyhow::Res
     // that do not fit together is unexplained, and missing from where it belongs.
     let missed = request.parts[part::UNEXPLAINED];
     ensure!(missed <= slack_ns(wall) + wall / 8, "unexplained: {text}");
-    let cpu = truth.cpu_ns;
+    let (cpu, unread) = (truth.cpu_ns, truth.unread_ns);
     assert_between(
         &format!("on CPU ({text})"),
         request.parts[part::ON_CPU],
         cpu.saturating_sub(missed),
-        cpu,
+        cpu + unread,
     );
     if truth.run_queue_ns != u64::MAX {
         let measured = truth.run_queue_ns;
@@ -104,11 +107,12 @@ pub fn check_whole(request: &Request, truth: &Truth, seen: &Seen) -> anyhow::Res
             &format!("waiting for a CPU ({text})"),
             request.parts[part::RUN_QUEUE],
             measured.saturating_sub(missed),
-            measured,
+            measured + unread,
         );
     }
     // Blocked time is at most what the call took, and at least that less the time it spent ready to run.
-    let ready = truth.cpu_ns
+    let ready = cpu
+        + unread
         + if truth.run_queue_ns == u64::MAX {
             0
         } else {
@@ -224,6 +228,48 @@ pub fn parts_sum_to_wall_and_agree_with_the_worker() -> anyhow::Result<()> {
     sequential(Calls::Sequential, 4)
 }
 
+/// The answer is there, but the CPU is not: what passes until the worker runs is no wait for the peer.
+pub fn waiting_for_a_cpu_is_not_waiting_for_the_peer() -> anyhow::Result<()> {
+    const CALLS: usize = 4;
+    const KEPT: Duration = Duration::from_millis(8);
+    let cpu = sys::this_cpu();
+    for how in [Calls::Sequential, Calls::Polled] {
+        let (listener, addr) = prefork::listener(16)?;
+        let fd = listener.as_raw_fd();
+        // On the worker's CPU, which it keeps for a while each time that it has answered.
+        let _peer = child::fork(|_| {
+            sys::stay_on(cpu);
+            sys::go_first();
+            loop {
+                let fd = sys::accept(fd).expect("accept");
+                hear(fd);
+                sys::nanosleep(Duration::from_millis(DELAY_MS)).expect("nanosleep");
+                ask(fd);
+                sys::burn(KEPT);
+                sys::close(fd).expect("close");
+            }
+        })?;
+        let plan = Plan {
+            peer: Some(addr),
+            calls: CALLS,
+            how,
+            cpu: Some(cpu),
+            ..Plan::NOTHING
+        };
+        let mut served = serve(&plan, 2, plain)?;
+        let (seen, requests) = checked(&mut served)?;
+        for request in &requests {
+            ensure_time!(
+                request.parts[part::RUN_QUEUE] + slack_ns(0)
+                    >= CALLS as u64 * KEPT.as_nanos() as u64,
+                "the CPU was kept {CALLS} times for {KEPT:?}: {}",
+                seen.request_text(request)
+            );
+        }
+    }
+    Ok(())
+}
+
 pub fn a_poll_based_client_library_is_charged() -> anyhow::Result<()> {
     sequential(Calls::Polled, 4)
 }
@@ -251,7 +297,7 @@ pub fn calls_at_once_are_marked_overlapped() -> anyhow::Result<()> {
             "all but the first connect overlap: {text}"
         );
         // Five waits of 40 ms at once are one.
-        ensure!(peer.wait_ns < 120_000_000, "{text}");
+        ensure_time!(peer.wait_ns < 120_000_000, "{text}");
     }
     Ok(())
 }
@@ -283,7 +329,7 @@ pub fn a_slow_client_is_not_a_slow_peer() -> anyhow::Result<()> {
             50_000_000,
             request.end_ns - request.start_ns,
         );
-        ensure!(request.parts[part::NETWORK] < 40_000_000, "{text}");
+        ensure_time!(request.parts[part::NETWORK] < 40_000_000, "{text}");
         ensure!(
             request.npeers == 1 && seen.peer(request.peers[0].peer) == up.text(),
             "{text}"
@@ -305,7 +351,7 @@ pub fn waiting_for_work_is_idle() -> anyhow::Result<()> {
     ensure!(task.requests == 3, "{} requests in the row", task.requests);
     // The first accept was entered before or after attach; the other two waits are ours.
     let idle = task.life[part::IDLE];
-    ensure!(
+    ensure_time!(
         idle + slack_ns(0) >= 2 * PAUSE.as_nanos() as u64,
         "idle {idle} ns of more than {PAUSE:?} three times{}",
         seen.dump(pid)

@@ -16,6 +16,7 @@ use probe_common::{
 };
 use probe_tests::{
     child::{self, Child, Link},
+    ensure_time,
     prefork::{self, Plan},
     sys::{self, Addr, EpollCall},
     upstream::{Behaviour, Upstream},
@@ -215,7 +216,7 @@ pub fn an_unfinished_request_is_visible() -> anyhow::Result<()> {
         "not in a request{}",
         seen.dump(pid)
     );
-    ensure!(
+    ensure_time!(
         task.request.start_ns.abs_diff(stuck.accepted_ns) <= slack_ns(0),
         "begun at {}, accepted at {}",
         task.request.start_ns,
@@ -317,7 +318,7 @@ pub fn connections_kept_open_are_several_requests() -> anyhow::Result<()> {
         ensure!(request.connects == 2, "{text}");
         // The last one ends with the close, which the worker makes at once after its answer.
         if i < 2 {
-            ensure!(
+            ensure_time!(
                 request.parts[part::CLIENT] < PAUSE.as_nanos() as u64 / 2,
                 "the pause after the answer is not the request's: {text}"
             );

@@ -9,7 +9,7 @@ use std::{
 use anyhow::ensure;
 use probe_tests::{
     child::{self, Child},
-    feature, sys,
+    ensure_time, feature, sys,
     sys::Addr,
     upstream::{Behaviour, UdpResponder, Upstream},
     watch::{Watch, assert_between, slack_ns},
@@ -63,8 +63,11 @@ fn expect_receives(mut worker: Child, peers: &[String]) -> anyhow::Result<()> {
             measured,
         );
         ensure!(
-            call.blocked_ns <= call.total_ns
-                && call.blocked_ns + slack_ns(measured) >= DELAY_MS * 1_000_000,
+            call.blocked_ns <= call.total_ns,
+            "{op} from {peer}: {call:?}"
+        );
+        ensure_time!(
+            call.blocked_ns + slack_ns(measured) >= DELAY_MS * 1_000_000,
             "{op} from {peer}: {call:?}"
         );
     }

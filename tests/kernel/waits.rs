@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::ensure;
 use probe_tests::{
-    child, feature,
+    child, ensure_time, feature,
     sys::{self, EpollCall},
     upstream::{Behaviour, Upstream},
     watch::{Watch, assert_between, slack_ns},
@@ -127,13 +127,15 @@ pub fn each_call_is_charged_to_the_descriptor_that_woke_it() -> anyhow::Result<(
             let call = &calls[&answers.text()];
             let what = format!("{wait:?}");
             assert_between(&what, call.total_ns, measured, measured);
+            let (blocked, total) = (call.blocked_ns, call.total_ns);
             ensure!(
-                call.blocked_ns <= call.total_ns
-                    && call.blocked_ns + slack_ns(measured)
-                        >= (own.answer_ns - own.request_ns).min(measured),
-                "{wait:?}: blocked {} ns of {} ns",
-                call.blocked_ns,
-                call.total_ns
+                blocked <= total,
+                "{wait:?}: blocked {blocked} ns of {total} ns"
+            );
+            let answered = (own.answer_ns - own.request_ns).min(measured);
+            ensure_time!(
+                blocked + slack_ns(measured) >= answered,
+                "{wait:?}: blocked {blocked} ns of {total} ns, answered after {answered} ns"
             );
         }
     }

@@ -3,6 +3,10 @@
 //! libtest runs cases on threads; workloads here are forked children, which die with the thread that made
 //! them, and two attached tools would see each other. The command line is libtest's where it matters:
 //! `[FILTER...] [--exact] [--list]`; other options are ignored.
+//!
+//! A case that [`Missed`] a time is run again, in an emulated machine only: there a CPU can stand still between a
+//! tracepoint and the workload's reading of the clock, for longer than any useful slack. What is not about
+//! time fails at once everywhere.
 
 use std::{
     collections::HashMap,
@@ -47,8 +51,37 @@ impl std::fmt::Display for Skip {
 
 impl std::error::Error for Skip {}
 
+/// The error of a case that saw everything that it should, but a time was not what the workload measured: returned
+/// by [`crate::ensure_time`], or the payload of a panic.
+#[derive(Debug)]
+pub struct Missed(pub String);
+
+impl std::fmt::Display for Missed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missed {}
+
+/// As `anyhow::ensure`, for a condition that compares times: fails with [`Missed`].
+#[macro_export]
+macro_rules! ensure_time {
+    ($holds:expr, $($text:tt)+) => {
+        if !$holds {
+            return Err($crate::harness::Missed(format!($($text)+)).into());
+        }
+    };
+}
+
 /// A case that takes longer than this hangs: the whole run ends with a message.
 const WATCHDOG: Duration = Duration::from_secs(180);
+
+/// How often a case is tried in an emulated machine.
+const ATTEMPTS: usize = 3;
+
+/// At most one case in so many (but at least one) may need another attempt: more is no accident.
+const REPEATED: usize = 10;
 
 /// Runs the cases that the command line asks for and prints one line each. `prepare` comes before the first:
 /// what it leaves open is shared by the cases and no leak.
@@ -97,25 +130,31 @@ pub fn run(suite: &str, tests: &[Test], prepare: fn() -> anyhow::Result<()>) -> 
         println!("cannot prepare: {error:#}");
     }
     let watchdog = Watchdog::start();
-    let (mut passed, mut skipped, mut failed) = (0, 0, Vec::new());
+    let attempts = if emulated() { ATTEMPTS } else { 1 };
+    let (mut passed, mut skipped, mut repeated, mut failed) = (0, 0, 0, Vec::new());
     for test in &chosen {
         print!("test {} ... ", test.name);
         let _ = std::io::stdout().flush();
-        let t = Instant::now();
-        watchdog.begin(test.name);
-        let fds = open_descriptors();
-        let result = catch_unwind(AssertUnwindSafe(test.run));
-        let result = match result {
-            Ok(Ok(())) => leaked(&fds),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(anyhow::anyhow!(
-                "{}",
-                panic.lock().map(|text| text.clone()).unwrap_or_default()
-            )),
+        let mut t = Instant::now();
+        let again = |missed: &Missed| {
+            println!("again: {missed}");
+            print!("test {} ... ", test.name);
+            let _ = std::io::stdout().flush();
         };
-        watchdog.end();
+        let (result, attempt) = repeat(attempts, again, || {
+            t = Instant::now();
+            watchdog.begin(test.name);
+            let result = once(test, &panic);
+            watchdog.end();
+            result
+        });
         let ms = t.elapsed().as_millis();
         match result {
+            Ok(()) if attempt > 1 => {
+                passed += 1;
+                repeated += 1;
+                println!("ok on attempt {attempt} ({ms} ms)");
+            }
             Ok(()) => {
                 passed += 1;
                 println!("ok ({ms} ms)");
@@ -135,17 +174,72 @@ pub fn run(suite: &str, tests: &[Test], prepare: fn() -> anyhow::Result<()>) -> 
     for name in &failed {
         println!("failed: {name}");
     }
+    let often = too_often(repeated, chosen.len());
+    let good = failed.is_empty() && !often;
     println!(
-        "test result: {}. {passed} passed; {} failed; {skipped} skipped; finished in {:.1} s",
-        if failed.is_empty() { "ok" } else { "FAILED" },
+        "test result: {}. {passed} passed; {} failed; {skipped} skipped; {repeated} repeated; finished in {:.1} s",
+        if good { "ok" } else { "FAILED" },
         failed.len(),
         begun.elapsed().as_secs_f64()
     );
-    if failed.is_empty() {
+    if often {
+        println!("{repeated} cases passed on another attempt only: more than one in {REPEATED}");
+    }
+    if good {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(101)
     }
+}
+
+/// Runs a case; `panic` is where the hook leaves its message.
+fn once(test: &Test, panic: &Mutex<String>) -> anyhow::Result<()> {
+    let fds = open_descriptors();
+    match catch_unwind(AssertUnwindSafe(test.run)) {
+        Ok(Ok(())) => leaked(&fds),
+        Ok(Err(error)) => Err(error),
+        Err(payload) => Err(match payload.downcast::<Missed>() {
+            Ok(missed) => (*missed).into(),
+            Err(_) => anyhow::anyhow!(
+                "{}",
+                panic.lock().map(|text| text.clone()).unwrap_or_default()
+            ),
+        }),
+    }
+}
+
+/// Runs a case until it does anything but miss a time, or has had its attempts; the last result, and the number
+/// of attempts.
+fn repeat(
+    attempts: usize,
+    mut again: impl FnMut(&Missed),
+    mut run: impl FnMut() -> anyhow::Result<()>,
+) -> (anyhow::Result<()>, usize) {
+    let mut attempt = 1;
+    loop {
+        let result = run();
+        match result.as_ref().err().and_then(|e| e.downcast_ref()) {
+            Some(missed) if attempt < attempts => again(missed),
+            _ => return (result, attempt),
+        }
+        attempt += 1;
+    }
+}
+
+/// Have so many of the cases needed another attempt that it cannot be an accident?
+fn too_often(repeated: usize, cases: usize) -> bool {
+    repeated > cases.div_ceil(REPEATED)
+}
+
+/// Is this a machine that QEMU emulates instruction by instruction, as `cargo xtask vm` does?
+fn emulated() -> bool {
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| is_emulated(&text))
+}
+
+fn is_emulated(cpuinfo: &str) -> bool {
+    cpuinfo
+        .lines()
+        .any(|line| line.starts_with("model name") && line.contains("QEMU TCG"))
 }
 
 /// Open descriptors of this process and what they are.
@@ -218,5 +312,71 @@ impl Watchdog {
         if let Ok(mut current) = self.0.lock() {
             *current = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens to a case with these results: passed or not, how many attempts, how many were announced.
+    fn outcome(attempts: usize, results: &[Option<bool>]) -> (bool, usize, usize) {
+        let (mut results, mut announced) = (results.iter(), 0);
+        let (result, attempt) = repeat(
+            attempts,
+            |_| announced += 1,
+            || match results.next().expect("one result for each attempt") {
+                None => Ok(()),
+                Some(true) => Err(anyhow::Error::new(Missed("late".into())).context("in a step")),
+                Some(false) => Err(anyhow::anyhow!("wrong")),
+            },
+        );
+        (result.is_ok(), attempt, announced)
+    }
+
+    #[test]
+    fn only_a_missed_time_is_tried_again_and_not_for_ever() {
+        const GOOD: Option<bool> = None;
+        const LATE: Option<bool> = Some(true);
+        const WRONG: Option<bool> = Some(false);
+        assert_eq!(outcome(3, &[GOOD]), (true, 1, 0));
+        assert_eq!(outcome(3, &[LATE, GOOD]), (true, 2, 1));
+        assert_eq!(outcome(3, &[LATE, LATE, LATE]), (false, 3, 2));
+        assert_eq!(outcome(3, &[WRONG]), (false, 1, 0));
+        assert_eq!(outcome(3, &[LATE, WRONG]), (false, 2, 1));
+        assert_eq!(outcome(1, &[LATE]), (false, 1, 0));
+    }
+
+    #[test]
+    fn a_panic_about_a_time_is_told_from_others() {
+        let late = Test {
+            name: "late",
+            run: || std::panic::panic_any(Missed("late".into())),
+        };
+        let wrong = Test {
+            name: "wrong",
+            run: || panic!("wrong"),
+        };
+        let place = Mutex::new("message".to_owned());
+        let error = once(&late, &place).expect_err("it panics");
+        assert_eq!(error.downcast_ref::<Missed>().map(|m| &*m.0), Some("late"));
+        let error = once(&wrong, &place).expect_err("it panics");
+        assert!(!error.is::<Missed>() && error.to_string() == "message");
+    }
+
+    #[test]
+    fn one_case_in_ten_may_be_repeated() {
+        assert!(!too_often(0, 0) && !too_often(1, 1) && !too_often(5, 50));
+        assert!(too_often(2, 10) && too_often(6, 50));
+    }
+
+    #[test]
+    fn only_emulation_counts_as_emulated() {
+        assert!(is_emulated(
+            "vendor_id\t: AuthenticAMD\nmodel name\t: QEMU TCG CPU version 2.5+\n"
+        ));
+        assert!(!is_emulated(
+            "model name\t: AMD EPYC 7B13\nflags\t: hypervisor\n"
+        ));
     }
 }

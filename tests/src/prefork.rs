@@ -44,6 +44,8 @@ pub struct Plan {
     pub fastcgi: bool,
     /// Requests on one connection.
     pub per_connection: usize,
+    /// The CPU to stay on; none: the one that it begins on.
+    pub cpu: Option<usize>,
 }
 
 impl Plan {
@@ -57,6 +59,7 @@ impl Plan {
         lock: Duration::ZERO,
         fastcgi: false,
         per_connection: 1,
+        cpu: None,
     };
 }
 
@@ -71,6 +74,9 @@ pub struct Truth {
     pub cpu_ns: u64,
     /// Time waited for a CPU in between, ns; `u64::MAX` where the kernel does not say.
     pub run_queue_ns: u64,
+    /// What passed in between before the first and after the last reading of these two, ns: little, unless the
+    /// worker had to wait for a CPU just then.
+    pub unread_ns: u64,
     /// In calls that wait for the peer, ns.
     pub network_ns: u64,
     /// In calls that wait for the client, ns.
@@ -82,12 +88,13 @@ pub struct Truth {
 }
 
 impl Truth {
-    fn numbers(&self) -> [u64; 8] {
+    fn numbers(&self) -> [u64; 9] {
         [
             self.accepted_ns,
             self.closed_ns,
             self.cpu_ns,
             self.run_queue_ns,
+            self.unread_ns,
             self.network_ns,
             self.client_ns,
             self.sleep_ns,
@@ -103,10 +110,11 @@ impl Truth {
             closed_ns: n(1),
             cpu_ns: n(2),
             run_queue_ns: n(3),
-            network_ns: n(4),
-            client_ns: n(5),
-            sleep_ns: n(6),
-            lock_ns: n(7),
+            unread_ns: n(4),
+            network_ns: n(5),
+            client_ns: n(6),
+            sleep_ns: n(7),
+            lock_ns: n(8),
         }
     }
 }
@@ -128,11 +136,14 @@ pub fn serve(link: &mut Link, listener: i32, plan: &Plan) -> ! {
 
 /// Serves one connection.
 pub fn serve_one(listener: i32, plan: &Plan) -> Truth {
+    // For the truth about waiting for a CPU.
+    sys::stay_on(plan.cpu.unwrap_or_else(sys::this_cpu));
     let mut t = Truth::default();
     let client = sys::accept(listener).expect("accept");
     t.accepted_ns = sys::now_ns();
     let cpu = sys::thread_cpu_ns();
     let queue = sys::run_queue_ns();
+    t.unread_ns = sys::now_ns() - t.accepted_ns;
     for _ in 0..plan.per_connection {
         let got = timed(&mut t.client_ns, || {
             if plan.fastcgi {
@@ -152,12 +163,14 @@ pub fn serve_one(listener: i32, plan: &Plan) -> Truth {
         };
         sys::write(client, &answer).expect("write to the client");
     }
+    let work_done_ns = sys::now_ns();
     t.run_queue_ns = match (queue, sys::run_queue_ns()) {
         (Some(before), Some(after)) => after - before,
         _ => u64::MAX,
     };
     t.cpu_ns = sys::thread_cpu_ns() - cpu;
     t.closed_ns = sys::now_ns();
+    t.unread_ns += t.closed_ns - work_done_ns;
     if plan.fastcgi && plan.per_connection == 1 {
         fastcgi::drain_and_close(client);
     } else {

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     ops::{Deref, DerefMut},
+    panic::Location,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use stallscope::{
     collect::{CallSum, Collector, Process},
 };
 
-use crate::{child::Child, peer_text::peer_text, programs};
+use crate::{child::Child, harness::Missed, peer_text::peer_text, programs};
 
 /// Options that follow only the processes named by [`Watch::follow`], and what they fork.
 pub fn only_followed() -> Options {
@@ -364,15 +365,17 @@ pub fn slack_ns(measured_ns: u64) -> u64 {
     4_000_000 + measured_ns / 50
 }
 
-/// Asserts `low <= got <= high`, with [`slack_ns`] on both sides.
+/// Asserts `low <= got <= high`, with [`slack_ns`] on both sides; panics with [`Missed`].
 #[track_caller]
 pub fn assert_between(what: &str, got: u64, low: u64, high: u64) {
     let slack = slack_ns(high);
-    assert!(
-        got + slack >= low && got <= high + slack,
-        "{what}: {:.3} ms, but the workload measured {:.3} to {:.3} ms",
-        ms(got),
-        ms(low),
-        ms(high)
-    );
+    if got + slack < low || got > high + slack {
+        std::panic::panic_any(Missed(format!(
+            "{}: {what}: {:.3} ms, but the workload measured {:.3} to {:.3} ms",
+            Location::caller(),
+            ms(got),
+            ms(low),
+            ms(high)
+        )));
+    }
 }
