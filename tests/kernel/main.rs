@@ -89,6 +89,7 @@ const TESTS: &[harness::Test] = tests! {
     requests::{
         parts_sum_to_wall_and_agree_with_the_worker,
         parts_sum_to_wall_beside_another_bpf_tool,
+        waiting_for_a_cpu_is_not_waiting_for_the_peer,
         a_poll_based_client_library_is_charged,
         calls_on_one_connection_are_exchanges,
         calls_at_once_are_marked_overlapped,
