@@ -150,12 +150,11 @@ pub fn failures(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
     names.extend(listed);
     let mut seen = BTreeSet::new();
     names.retain(|name| seen.insert(*name));
+    // The last one: a test that was tried again has a line for each attempt.
     let printed = |name: &str| {
         let head = format!("test {name} ... ");
-        let after = lines
-            .iter()
-            .skip_while(move |l| !l.starts_with(&head))
-            .skip(1);
+        let at = lines.iter().rposition(|l| l.starts_with(&head));
+        let after = lines.iter().skip(at.map_or(lines.len(), |at| at + 1));
         after
             .map(String::as_str)
             .take_while(|l| !l.starts_with("test ") && !l.starts_with("failed: "))
@@ -171,11 +170,19 @@ pub fn failures(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
 /// The names and reasons in `test NAME ... skipped: REASON`.
 #[must_use]
 pub fn skipped(lines: &[String]) -> Vec<(&str, &str)> {
-    let skipped = |l: &'_ String| l.starts_with("test ") && l.contains(" ... skipped: ");
+    remarks(lines, " ... skipped: ")
+}
+
+/// The names and reasons in `test NAME ... again: REASON`: a time was not as measured, and the test was run again.
+#[must_use]
+pub fn repeated(lines: &[String]) -> Vec<(&str, &str)> {
+    remarks(lines, " ... again: ")
+}
+
+fn remarks<'a>(lines: &'a [String], between: &str) -> Vec<(&'a str, &'a str)> {
     lines
         .iter()
-        .filter(|l| skipped(l))
-        .filter_map(|l| l.strip_prefix("test ")?.split_once(" ... skipped: "))
+        .filter_map(|l| l.strip_prefix("test ")?.split_once(between))
         .collect()
 }
 
@@ -222,6 +229,19 @@ mod tests {
         assert_eq!(report.left, ["BPF maps: 7"]);
         assert!(report.done && report.fault.is_none());
         assert_eq!(report.other, ["SeaBIOS"]);
+    }
+
+    #[test]
+    fn what_a_test_printed_is_that_of_its_last_attempt() {
+        let lines = [
+            "test a ... again: 5 ms",
+            "test a ... FAILED (1 ms)",
+            "6 ms",
+            "failed: a",
+        ];
+        let lines = lines.map(str::to_owned);
+        assert_eq!(failures(&lines), [("a", vec!["6 ms"])]);
+        assert_eq!(repeated(&lines), [("a", "5 ms")]);
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub fn judge(name: &str, release: &str, outcome: &Outcome, limit: Duration) -> V
         skipped,
     }) = console::totals(tests)
     {
-        let word = if failed == 0 { "ok" } else { "FAILED" };
+        let good = report.job(TESTS).is_some_and(|j| j.code == Some(0));
+        let word = if good { "ok" } else { "FAILED" };
         // In the form that `cargo xtask test` adds up.
         lines.push(format!(
             "{name}: test result: {word}. {passed} passed; {failed} failed; {skipped} skipped"
@@ -46,6 +47,11 @@ pub fn judge(name: &str, release: &str, outcome: &Outcome, limit: Duration) -> V
         console::skipped(tests)
             .iter()
             .map(|(test, why)| format!("      skipped {test}: {why}")),
+    );
+    lines.extend(
+        console::repeated(tests)
+            .iter()
+            .map(|(test, why)| format!("      again {test}: {why}")),
     );
     for (test, printed) in console::failures(tests) {
         lines.push(format!("test {name}: {test} ... FAILED"));
@@ -165,6 +171,36 @@ mod tests {
                 "test 5.10: a ... FAILED",
                 "    3 is not 4",
                 "      tests failed"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_test_that_was_run_again_is_named_and_too_many_are_a_fault() {
+        let console =
+            "@vm begin tests\ntest a ... again: 5 ms\ntest a ... ok on attempt 2 (1 ms)\n";
+        let verdict = check(&format!(
+            "{console}test result: ok. 1 passed; 0 failed; 0 skipped; 1 repeated; finished\n@vm end tests 0 9\n@vm done\n"
+        ));
+        assert!(verdict.good);
+        assert_eq!(
+            verdict.lines[1..],
+            [
+                "5.10: test result: ok. 1 passed; 0 failed; 0 skipped",
+                "      again a: 5 ms"
+            ]
+        );
+        let verdict = check(&format!(
+            "{console}test result: FAILED. 1 passed; 0 failed; 0 skipped; 1 repeated; finished\n\
+             too many\n@vm end tests 101 9\n@vm done\n"
+        ));
+        assert!(!verdict.good);
+        assert_eq!(
+            verdict.lines[1..],
+            [
+                "5.10: test result: FAILED. 1 passed; 0 failed; 0 skipped",
+                "      again a: 5 ms",
+                "      tests ended with exit code 101; its last words: too many"
             ]
         );
     }
