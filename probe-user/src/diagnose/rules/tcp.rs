@@ -48,10 +48,17 @@ pub(super) fn port(peer: &Peer) -> Option<u16> {
     }
 }
 
-/// An address in a sentence; a listener's without the word "listening".
+/// An address in a sentence; a listener's without the word "listening", a client's own.
 pub(super) fn address(peer: &Peer) -> Piece {
     match peer {
         Peer::Listener { on } => Piece::Name(on.clone()),
+        Peer::Inbound {
+            address: Some(address),
+            ..
+        } => match port(peer) {
+            Some(port) => format!("{address} (client of port {port})").into(),
+            None => address.to_string().into(),
+        },
         _ => Piece::from(peer),
     }
 }

@@ -38,8 +38,8 @@ fn a_pile_names_its_peer_both_numbers_and_the_holder() {
     assert_eq!(f.explains_what, "the half-closed sockets");
     let text = summary(&f);
     for words in [
-        "500 sockets towards ",
-        "(FIN_WAIT_2): 400 orphaned, 100 held by a process",
+        "500 sockets towards 203.0.113.5 (client of port 80) are closed by this side only ",
+        "(FIN_WAIT_2): 400 orphaned, 100 held by a process.",
         "haproxy (pid 901) holds 100 of them (descriptor 17, for one)",
         "Held ones have no timer",
         "go after 60000 ms (tcp_fin_timeout)",
@@ -93,7 +93,11 @@ fn orphans_alone_blame_the_other_side() {
         0,
         30 * S,
     ))));
-    assert!(remedies(&f).starts_with("have "), "{}", remedies(&f));
+    assert!(
+        remedies(&f).starts_with("have the program at "),
+        "{}",
+        remedies(&f)
+    );
     assert_eq!(f.culprit.pid, None);
     assert!(!summary(&f).contains("Held"));
 }

@@ -28,7 +28,7 @@ pub(super) fn summary(case: &Case<'_>) -> Vec<Sentence> {
     let mut lines = vec![sentence![
         count(case.total()),
         " sockets towards ",
-        &half.peer,
+        tcp::address(&half.peer),
         " are closed by this side only (FIN_WAIT_2): ",
         count(half.orphaned),
         " orphaned, ",
@@ -198,11 +198,11 @@ fn close_them(case: &Case<'_>) -> Remedy {
 fn mend_the_peer(case: &Case<'_>) -> Remedy {
     Remedy {
         text: sentence![
-            "have ",
-            &case.half.peer,
-            " close its side when it reads the end of the stream: there these connections are in CLOSE_WAIT",
+            "have the program at ",
+            tcp::address(&case.half.peer),
+            " close when it reads the end of the stream: on its machine these connections are in CLOSE_WAIT",
         ],
-        command: Some("ss -tanp state close-wait    # on the other machine".to_owned()),
+        command: Some("ss -tanp state close-wait".to_owned()),
         risk: "none here; the change is made at the peer".to_owned(),
         ..Remedy::default()
     }

@@ -177,7 +177,12 @@ pub(super) fn evidence(case: &Case<'_>) -> Vec<Evidence> {
         Quantity::count(case.failed as f64),
         trace,
     ));
-    list.push(tcp::item("failed", "in the longest gap", rate(case), None));
+    list.push(tcp::item(
+        "failed",
+        "rate in the longest gap",
+        rate(case),
+        None,
+    ));
     list
 }
 

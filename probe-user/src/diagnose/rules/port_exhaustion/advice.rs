@@ -91,9 +91,7 @@ fn other_side(case: &Case<'_>) -> Remedy {
             &case.ports.peer,
             " close first (read to the end before closing): TIME_WAIT is then on its side",
         ],
-        arithmetic: Some(
-            "a port is free as soon as both have closed: 0 of our ports in TIME_WAIT instead of 60 s each".into(),
-        ),
+        arithmetic: Some("a port is free when both sides have closed, not 60 s later".into()),
         risk: "this side waits for the other's end; the other side keeps a small entry for 60 s, but no port"
             .to_owned(),
         ..Remedy::default()
@@ -173,7 +171,7 @@ fn wider_range(case: &Case<'_>) -> Option<Remedy> {
         arithmetic.0.extend([
             ", / 60 s = ".into(),
             per_minute(usable).into(),
-            " connects to each destination instead of ".into(),
+            " to each destination instead of ".into(),
             per_minute(case.ports.usable).into(),
         ]);
     }

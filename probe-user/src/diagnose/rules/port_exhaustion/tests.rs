@@ -103,7 +103,9 @@ fn ports_that_will_run_out_are_foretold_with_the_seconds_left() {
     );
     let text = summary(&f);
     assert!(
-        text.contains("run out in 16000 ms: 12232 of 28232 are in use, and it takes 60004."),
+        text.contains(
+            "run out in 16000 ms: 12232 of 28232 are in use; kept up, this rate takes 60004."
+        ),
         "{text}"
     );
     assert!((f.explains - 12_228.0 / 12_232.0).abs() < 1e-9);
@@ -123,7 +125,7 @@ fn remedies_come_safest_first_with_arithmetic_and_current_values() {
             "[net.ipv4.tcp_tw_reuse = 2 -> net.ipv4.tcp_tw_reuse = 1] 1000/s x 1 s = 1000 ports held instead of x 60 s = 60000",
         ),
         at(
-            "[net.ipv4.ip_local_port_range = 32768 60999 -> net.ipv4.ip_local_port_range = 10240 65535] 55296 ports instead of 28232, / 60 s = 921.6/s",
+            "[net.ipv4.ip_local_port_range = 32768 60999 -> net.ipv4.ip_local_port_range = 10240 65535] 55296 ports instead of 28232, / 60 s = 921.6/s to each destination instead of 470.5/s",
         ),
         at("not enough by itself: the present rate takes 60004"),
         at("over more addresses"),

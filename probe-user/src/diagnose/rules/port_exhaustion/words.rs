@@ -85,7 +85,7 @@ fn headline(case: &Case<'_>) -> Sentence {
             vec![" run out in ".into(), left(case).into(), ": ".into()],
             in_use.to_vec(),
             vec![
-                " are in use, and it takes ".into(),
+                " are in use; kept up, this rate takes ".into(),
                 Quantity::count(ports.levels_off_at.round()).into(),
                 ".".into(),
             ],
