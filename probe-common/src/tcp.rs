@@ -121,7 +121,8 @@ shared! {
         pub sock: u64,
         /// Inode number of the socket's descriptor; 0 for an orphan.
         pub inode: u64,
-        /// When its timer runs out, jiffies_64; 0 when it has none.
+        /// When its timer runs out, jiffies_64; 0 for a full socket (an orphan's timer only makes it a timewait
+        /// object).
         pub expires: u64,
         /// Local port, host byte order.
         pub local_port: u16,

@@ -58,6 +58,19 @@ pub struct Peer {
 pub const NO_SLOT: u32 = 255;
 
 impl Peer {
+    /// Nobody.
+    pub const NONE: Self = Self {
+        id: special::NONE,
+        sock: 0,
+        flags: 0,
+        protocol: 0,
+        state: 0,
+        unnamed: 0,
+        part: 0,
+        slot: NO_SLOT,
+        fd: 0,
+    };
+
     /// Makes it one of [`special`], with no socket.
     #[inline(always)]
     pub fn set_special(&mut self, id: u64) {

@@ -4,12 +4,16 @@
 //! - [`connects`]: connects that fail, at once or later, and the first that works again.
 //! - [`listens`]: listeners that begin and end.
 //! - [`accepts`]: who takes a connection over, and how long it waited.
+//! - [`census`]: every socket, counted by state and address.
+//! - [`owners`]: which process holds which socket.
 //!
 //! Only sockets of one network namespace count, see `NETNS`.
 
 pub mod accepts;
+pub mod census;
 pub mod connects;
 pub mod listens;
+pub mod owners;
 pub mod transitions;
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};

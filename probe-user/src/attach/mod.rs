@@ -3,6 +3,7 @@
 //! Every probe of the catalogue ends active, or off with a reason; nothing is assumed without a look.
 
 mod btf;
+pub(crate) mod clock;
 mod format;
 mod iterators;
 mod links;
@@ -26,6 +27,7 @@ use aya_log::EbpfLogger;
 use probe_common::{
     config::Config,
     op::{OPS, Op, kind},
+    tcp::CENSUS_ROWS,
 };
 
 pub use probes::PROBE_IDS;
@@ -122,7 +124,6 @@ pub struct Attached {
     pub(crate) logger: Option<Logger>,
     pub(crate) options: Options,
     /// The network namespace in which TCP is watched, when it is.
-    #[expect(dead_code, reason = "the census will need it")]
     pub(crate) netns: Option<Netns>,
     probes: Vec<ProbeStatus>,
 }
@@ -191,6 +192,10 @@ const TCP_MAPS: &[(&str, u32)] = &[
     ("TCP_CALLS", 8192),
     // Addresses that fail at once.
     ("FAILING", 1024),
+    // 900 KiB.
+    ("CENSUS", CENSUS_ROWS as u32),
+    // Processes that hold TCP sockets.
+    ("OWNERS", 4096),
 ];
 /// Kinds of transitions told apart by peer and process.
 const TRANSITION_ROWS: u32 = 4096;
@@ -285,10 +290,17 @@ fn watch(
                 }
             }
         };
+        let (source, state) = match state {
+            // Slower, and so taken less often where there are many sockets; it has what rules need.
+            State::Off(reason) if probe.id == "tcp_census" => {
+                (format!("/proc/net/tcp, as {reason}"), State::Active)
+            }
+            state => (source(probe), state),
+        };
         probes.push(ProbeStatus {
             id: probe.id,
             summary: probe.summary,
-            source: source(probe),
+            source,
             state,
             seen: None,
         });

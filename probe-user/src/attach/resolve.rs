@@ -10,6 +10,7 @@ use probe_common::{
 use super::{
     Mode, Options,
     btf::{self, Btf},
+    clock,
     format::{Field, Format},
     probes::{ITER, Probe},
     syscalls,
@@ -77,6 +78,7 @@ pub fn resolve(
     // The kernel packs struct epoll_event on x86-64 only (include/uapi/linux/eventpoll.h).
     config.epoll_data = if cfg!(target_arch = "x86_64") { 4 } else { 8 };
     config.close_range_nr = libc::SYS_close_range as u32;
+    config.cohort_shift = clock::cohort_shift(clock::hz());
     config.tcp_events = options.watched_tcp().is_some_and(|tcp| tcp.events).into();
     match options.mode {
         Mode::Ledger { follow_all } => config.follow_all = follow_all.into(),

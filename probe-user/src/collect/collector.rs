@@ -1,6 +1,9 @@
 //! Reads ring and maps of the attached kernel side.
 
-use std::collections::{HashMap as StdHashMap, HashSet};
+use std::{
+    collections::{HashMap as StdHashMap, HashSet},
+    time::Duration,
+};
 
 use aya::{
     Ebpf,
@@ -23,7 +26,7 @@ use super::{
     inflight,
     processes::{self, Processes},
     sockets::Wanted,
-    tcp::records,
+    tcp::{records, watcher::Watcher},
 };
 use crate::{
     attach::{Attached, Links, Logger, Mode, ProbeStatus, State},
@@ -33,9 +36,13 @@ use crate::{
 /// Slots of the map `FILTER`, as in the kernel side's maps.rs.
 const FILTER_SLOTS: u32 = 1 << 16;
 
+/// The ring is emptied this often while something else is waited for.
+const EMPTY_EVERY: Duration = Duration::from_millis(20);
+
 /// Reads the kernel side. Owns it: dropping the collector detaches and unloads everything.
 pub struct Collector {
-    // First, so that it is dropped first: nothing runs any more when the maps go.
+    census: Option<Watcher>,
+    // Early, so that it is dropped early: nothing runs any more when the maps go.
     _links: Links,
     ebpf: Ebpf,
     logger: Option<Logger>,
@@ -47,7 +54,6 @@ pub struct Collector {
     processes: Processes,
     last_exchanges: LastExchanges,
     meter: CostMeter,
-    watches_tcp: bool,
 }
 
 impl Collector {
@@ -62,6 +68,8 @@ impl Collector {
             mut ebpf,
             logger,
             options,
+            mut iterators,
+            netns,
             ..
         } = attached;
         let follows_all = match &options.mode {
@@ -75,7 +83,12 @@ impl Collector {
             }
             Mode::Count { .. } => None,
         };
+        let census = match options.watched_tcp() {
+            Some(_) => Some(Watcher::start(&mut ebpf, &mut iterators, netns)?),
+            None => None,
+        };
         let mut collector = Self {
+            census,
             meter: CostMeter::new(),
             _links: links,
             ebpf,
@@ -87,9 +100,8 @@ impl Collector {
             peers: StdHashMap::new(),
             processes: Processes::default(),
             last_exchanges: LastExchanges::default(),
-            watches_tcp: options.watched_tcp().is_some(),
         };
-        if collector.watches_tcp {
+        if collector.census.is_some() {
             records::make_other_rows(&mut map(&mut collector.ebpf, "TRANSITIONS")?);
         }
         if collector.ring.is_some() {
@@ -233,6 +245,9 @@ impl Collector {
     /// Empties the ring into memory, and passes on what the kernel side logged.
     pub fn drain(&mut self) {
         self.pass_on_log();
+        if let Some(census) = &mut self.census {
+            census.news(&mut self.pending.tcp);
+        }
         let Some(ring) = &mut self.ring else { return };
         while let Some(item) = ring.next() {
             let known = self.pending.requests.len();
@@ -254,17 +269,27 @@ impl Collector {
     /// # Errors
     /// A map cannot be read.
     pub fn read(&mut self) -> Result<Reading, Error> {
+        self.take_census();
         let mut reading = self.threads()?;
         let stats: HashMap<_, StatKey, Stat> = map(&mut self.ebpf, "STATS")?;
         reading.stats = self
             .last_exchanges
             .merge(stats.iter().filter_map(Result::ok));
-        if self.watches_tcp {
+        if self.census.is_some() {
             let table = map(&mut self.ebpf, "TRANSITIONS")?;
             reading.tcp.get_or_insert_default().transitions = records::sums(&table);
         }
         self.name_peers(&mut reading, true)?;
         Ok(reading)
+    }
+
+    /// Has a fresh census taken, so that one stands at each end of a watch. The ring is emptied meanwhile.
+    fn take_census(&mut self) {
+        let Some(census) = &self.census else { return };
+        let answer = census.ask();
+        while answer.wait(EMPTY_EVERY) {
+            self.drain();
+        }
     }
 
     /// The cheap part: ring, thread table, losses.

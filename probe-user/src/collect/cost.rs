@@ -126,6 +126,8 @@ pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
         "tcp_states" => &["on_tcp_state"],
         "connects" => &["on_tcp_connect"],
         "listens" => &["on_tcp_listen"],
+        "tcp_census" => &["on_census"],
+        "socket_owners" => &["on_descriptor"],
         "accepts" => &["on_tcp_accept"],
         "requests" => &["on_close", "on_close_other"],
         _ => return None,

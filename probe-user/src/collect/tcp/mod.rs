@@ -1,6 +1,12 @@
 //! TCP as the kernel side and /proc show it: what a [`Reading`](super::Reading) says about it.
 
+mod census;
+mod counters;
+mod iterator;
+mod owners;
+mod proc_net;
 pub(super) mod records;
+pub(super) mod watcher;
 
 use probe_common::tcp::{
     COHORTS, CensusKey, Connect, FinWait2, Holder, Listener, Listening, Transition, TransitionKey,
