@@ -56,9 +56,12 @@ fn stall(case: &Case<'_>) -> (u64, &'static str) {
     }
 }
 
-/// Backlog and somaxconn together; `None` when the queue is as long as makes sense.
+/// Backlog and somaxconn together; `None` when the queue is as long as makes sense, or was not seen.
 fn longer_queue(case: &Case<'_>) -> Option<Remedy> {
     let q = case.queue;
+    if q.looks == 0 {
+        return None;
+    }
     let (stall_ns, what) = stall(case);
     let arrivals = case.arrivals().unwrap_or(q.overflows) as f64 / tcp::seconds(case.window);
     let needed = (arrivals * stall_ns as f64 / 1e9).ceil() as u64;

@@ -181,6 +181,24 @@ fn refused_connects_on_a_unix_socket_are_counted_by_client() {
 }
 
 #[test]
+fn refusals_at_a_queue_that_no_walk_showed_are_counted_all_the_same() {
+    let mut window = refused();
+    window.tcp.as_mut().unwrap().listeners[0] = ListenQueue {
+        address: on_path(SOCK),
+        overflows: 38,
+        ..ListenQueue::default()
+    };
+    let f = only(check(&window));
+    assert!(
+        summary(&f).contains("The queue itself was not seen"),
+        "{}",
+        summary(&f)
+    );
+    assert!(!remedies(&f).contains("backlog"), "{}", remedies(&f));
+    assert!(f.evidence.iter().all(|e| e.about != "queue"));
+}
+
+#[test]
 fn one_in_a_hundred_is_critical() {
     let of = |overflows| {
         only(check(&with(ListenQueue {

@@ -119,6 +119,9 @@ fn per_second(case: &Case<'_>, n: u64) -> Quantity {
 /// Where the limit comes from.
 fn limit(case: &Case<'_>) -> Sentence {
     let q = case.queue;
+    if q.looks == 0 {
+        return "The queue itself was not seen, nor how many may wait.".into();
+    }
     let limit = Quantity::count(q.limit as f64);
     match case.tcp.settings.somaxconn.map(u64::from) {
         Some(most) if q.limit >= most => sentence![
@@ -204,12 +207,15 @@ pub(super) fn evidence(case: &Case<'_>) -> Vec<Evidence> {
             c.process.pid
         )
     });
-    let mut list = vec![
-        tcp::item("queue", "limit", count(q.limit), Some(look)),
-        tcp::item("queue", "most waiting", count(q.queue_max), None),
-        tcp::item("queue", "full at looks", count(q.full), None),
-        tcp::item("queue", "of", count(q.looks), None),
-    ];
+    let mut list = Vec::new();
+    if q.looks > 0 {
+        list.extend([
+            tcp::item("queue", "limit", count(q.limit), Some(look)),
+            tcp::item("queue", "most waiting", count(q.queue_max), None),
+            tcp::item("queue", "full at looks", count(q.full), None),
+            tcp::item("queue", "of", count(q.looks), None),
+        ]);
+    }
     let about = "turned away";
     list.extend([
         tcp::item(about, "overflows", count(q.overflows), counters.or(trace)),
