@@ -12,6 +12,7 @@ Start here:
   sudo stallscope diagnose              everything on this node, 30 s
   sudo stallscope diagnose --pool www   one PHP-FPM pool
   sudo stallscope workers --pool www    what each worker does right now
+  sudo stallscope tcp                   sockets by state, peer, process; ports and queues
   sudo stallscope count connect poll    who calls what, how often
   sudo stallscope doctor                does it work here, and if not, why
 
@@ -27,6 +28,7 @@ Examples:
   sudo stallscope diagnose --comm gunicorn             every process of that name
   sudo stallscope diagnose --cgroup system.slice/php8.2-fpm.service
   sudo stallscope diagnose --json > report.json        for the postmortem
+  sudo stallscope diagnose --netns 4711                TCP of the container of 4711
 
 Ctrl-C or SIGTERM ends the run early, with a full report of what was seen.
 A second Ctrl-C stops at once. Progress is shown on stderr.
@@ -54,6 +56,22 @@ Examples:
   sudo stallscope workers --json --duration 1m    one JSON object a line
   sudo stallscope workers | grep catalog.php      piped: a plain block per interval
 
+Exit code: 0, or 2 when it could not do its job.";
+
+/// `tcp --help`.
+pub const TCP: &str = "\
+Examples:
+  sudo stallscope tcp                            live, refreshed every second
+  sudo stallscope tcp --duration 30s             watch for 30 s, then print once
+  sudo stallscope tcp -d 10s --json | jq .census
+  sudo stallscope tcp --netns 4711               in the container of process 4711
+  sudo stallscope tcp --events                   a line for each change of state
+  sudo stallscope tcp --events -L 80,443 -4 --json
+
+Without -d, a terminal gets live pages of the last 5 to 10 seconds, until Ctrl-C. A pipe
+gets one page after 10 s, or live pages with -i or -n.
+`stayed` is how long the sockets that left a state had been in it; fin_wait_2 and
+time_wait are counted once a second, so theirs is right to about a second.
 Exit code: 0, or 2 when it could not do its job.";
 
 /// `doctor --help`.

@@ -65,6 +65,10 @@ pub enum Command {
     #[command(after_help = help::WORKERS)]
     Workers(Workers),
 
+    /// Show TCP sockets by state, peer and process, ports, queues and failed connects
+    #[command(after_help = help::TCP)]
+    Tcp(Tcp),
+
     /// Show what works on this machine, what does not, and why
     #[command(after_help = help::DOCTOR)]
     Doctor(Doctor),
@@ -138,6 +142,9 @@ pub struct Diagnose {
     /// Do not read script names and URIs out of FastCGI requests
     #[arg(long)]
     pub no_fastcgi: bool,
+    /// Watch TCP in the network namespace of this process [default: ours]
+    #[arg(long, value_name = "PID", value_parser = value_parser!(u32).range(1..=4_194_304), allow_negative_numbers = true)]
+    pub netns: Option<u32>,
     /// Kernel side.
     #[command(flatten)]
     pub kernel: Kernel,
@@ -193,6 +200,65 @@ pub struct Workers {
     /// Targets.
     #[command(flatten)]
     pub targets: Targets,
+}
+
+/// `tcp`.
+#[derive(Args, Debug)]
+pub struct Tcp {
+    /// Watch for this long, up to 24h, then print once [default: see below]
+    #[arg(short = 'd', long, value_name = "TIME", value_parser = duration::watch, allow_hyphen_values = true)]
+    pub duration: Option<Duration>,
+    /// Live: how often to refresh, 100ms to 1h [default: 1s]
+    #[arg(short = 'i', long, value_name = "TIME", value_parser = duration::interval, allow_hyphen_values = true, conflicts_with_all = ["duration", "events"])]
+    pub interval: Option<Duration>,
+    /// Live: stop after this many refreshes; with --events: after this many lines
+    #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// One JSON document instead of text; live: one object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Look at the network namespace of this process [default: ours]
+    #[arg(long, value_name = "PID", value_parser = value_parser!(u32).range(1..=4_194_304), allow_negative_numbers = true)]
+    pub netns: Option<u32>,
+    /// A line for each change of state, as it comes
+    #[arg(long)]
+    pub events: bool,
+    /// Which events.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// Kernel side.
+    #[command(flatten)]
+    pub kernel: Kernel,
+}
+
+/// Which events to show.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Which events (several narrow down)")]
+pub struct Filter {
+    /// Only these ports on this side, such as 80,443
+    #[arg(
+        short = 'L',
+        long = "local-port",
+        value_name = "PORTS",
+        value_delimiter = ',',
+        requires = "events"
+    )]
+    pub local_ports: Vec<u16>,
+    /// Only these ports on the other side
+    #[arg(
+        short = 'D',
+        long = "remote-port",
+        value_name = "PORTS",
+        value_delimiter = ',',
+        requires = "events"
+    )]
+    pub remote_ports: Vec<u16>,
+    /// Only IPv4
+    #[arg(short = '4', long, requires = "events", conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Only IPv6
+    #[arg(short = '6', long, requires = "events")]
+    pub ipv6: bool,
 }
 
 /// `doctor`.

@@ -8,15 +8,14 @@ mod signals;
 
 use serde::Serialize;
 
-use super::escape;
+use super::{escape, tcp::TcpJson};
 use crate::{
     aggregate::{Cost, Window},
     attach::{ProbeStatus, State},
     diagnose::{self, Diagnosis},
 };
 
-use signals::PeerJson;
-pub(super) use signals::{Bucket, ProcessJson, buckets};
+pub(super) use signals::{Bucket, PeerJson, ProcessJson, buckets};
 
 /// Version of all JSON that stallscope writes: readers ignore unknown fields and refuse a newer major.
 pub const SCHEMA_VERSION: &str = "1.0";
@@ -29,6 +28,7 @@ pub fn report(window: &Window, diagnosis: &Diagnosis) -> String {
         host: Host::of(&window.host, &window.kernel),
         window: WindowJson::of(window),
         signals: signals::of(window),
+        tcp: window.tcp.as_deref().map(TcpJson::of),
         findings: diagnosis.findings.iter().map(findings::of).collect(),
         not_judged: diagnosis
             .not_judged
@@ -62,6 +62,8 @@ struct Report {
     host: Host,
     window: WindowJson,
     signals: signals::Signals,
+    /// Null when TCP was not watched.
+    tcp: Option<TcpJson>,
     findings: Vec<findings::FindingJson>,
     not_judged: Vec<findings::NotJudgedJson>,
     losses: Vec<LossJson>,
@@ -112,7 +114,7 @@ pub(super) struct WindowJson {
 }
 
 impl WindowJson {
-    fn of(window: &Window) -> Self {
+    pub fn of(window: &Window) -> Self {
         Self::new(window.start_unix_ns, window.duration_ns, &window.target)
     }
 
@@ -148,8 +150,9 @@ pub(super) fn losses(counts: &[u64]) -> Vec<LossJson> {
         .collect()
 }
 
+/// What watching cost.
 #[derive(Serialize)]
-struct CostJson {
+pub(super) struct CostJson {
     /// Time in the tool's kernel programs; null where the kernel does not tell.
     kernel_ns: Option<u64>,
     own_cpu_ns: u64,
@@ -162,7 +165,7 @@ struct CostJson {
 }
 
 impl CostJson {
-    fn of(cost: &Cost, duration_ns: u64) -> Self {
+    pub fn of(cost: &Cost, duration_ns: u64) -> Self {
         let ns = cost.kernel_ns.unwrap_or(0) + cost.own_cpu_ns;
         Self {
             kernel_ns: cost.kernel_ns,

@@ -11,6 +11,7 @@ mod layout;
 mod names;
 pub mod rules;
 mod style;
+pub mod tcp;
 pub mod text;
 pub mod units;
 pub mod workers;

@@ -19,7 +19,7 @@ use crate::{
     diagnose::{self, Diagnosis, Evidence, Finding, Severity},
 };
 
-pub(super) use closing::words;
+pub(super) use closing::{cost, coverage, words};
 
 /// Columns that the labels at the left take.
 const LABEL: usize = 15;
@@ -46,8 +46,8 @@ pub fn report(window: &Window, diagnosis: &Diagnosis, style: Style) -> String {
         );
         labelled(&mut out, "Not judged", Tone::Warning, &text, style);
     }
-    closing::coverage(&mut out, window, style);
-    closing::cost(&mut out, window, style);
+    coverage(&mut out, window, style);
+    cost(&mut out, window, style);
     out
 }
 
@@ -245,7 +245,10 @@ fn nothing_wrong(out: &mut String, window: &Window, diagnosis: &Diagnosis, style
         out.push_str(&style.paint(tone, &line));
         out.push('\n');
     }
-    if let Some(line) = busiest(window) {
+    let mut limits: Vec<String> = busiest(window).into_iter().collect();
+    limits.extend(window.tcp.iter().flat_map(|tcp| super::tcp::closest(tcp)));
+    if !limits.is_empty() {
+        let line = format!("Closest to a limit: {}.", limits.join("; "));
         hang(out, "", 0, &line, style.columns());
     }
     out.push('\n');
@@ -264,7 +267,7 @@ fn busiest(window: &Window) -> Option<String> {
         .max_by(|a, b| busy(a).total_cmp(&busy(b)))?;
     let workers = f64::from(group.workers);
     Some(format!(
-        "Closest to a limit: {} of the {} of {} busy on average.",
+        "{} of the {} of {} busy on average",
         units::mean(workers * busy(group)),
         plural(group.workers.into(), "worker", "workers"),
         names::group(&group.name, group.php_fpm),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     aggregate::{Aggregator, Window},
-    attach::{Mode, Options},
+    attach::{Mode, Options, TcpOptions},
     cli::Diagnose,
     diagnose::{self, Severity},
     error::Error,
@@ -25,6 +25,10 @@ pub async fn run(args: &Diagnose, target: Target, setup: Setup) -> Result<u8, Er
         },
         log: args.kernel.verbose,
         fastcgi: !args.no_fastcgi,
+        tcp: Some(TcpOptions {
+            netns_of: args.netns,
+            ..TcpOptions::default()
+        }),
         ..Options::default()
     };
     let mut live = Live::start(&options, target, setup.started)?;

@@ -6,7 +6,9 @@ mod doctor;
 mod live;
 mod output;
 mod own;
+mod screen;
 mod signals;
+mod tcp;
 mod workers;
 
 use std::time::Instant;
@@ -68,6 +70,10 @@ pub fn run(cli: Cli, started: Instant) -> Result<u8, Error> {
         Some(Command::Workers(args)) => {
             let target = prepare(&args.targets, &args.kernel)?.0;
             runtime()?.block_on(workers::run(&args, target, setup))
+        }
+        Some(Command::Tcp(args)) => {
+            let target = prepare(&Targets::default(), &args.kernel)?.0;
+            runtime()?.block_on(tcp::run(&args, target, setup))
         }
         Some(Command::Doctor(args)) => {
             if args.kernel.verbose {

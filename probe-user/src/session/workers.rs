@@ -1,15 +1,13 @@
 //! `stallscope workers`: what each worker does now, again and again.
 
-use std::{
-    io::{self, IsTerminal, Write},
-    time::Instant,
-};
+use std::time::Instant;
 
 use super::{
     CLEAR, Setup,
     live::Live,
     output::{self, Reader},
     own,
+    screen::Screen,
     signals::{End, Signals},
 };
 use crate::{
@@ -65,7 +63,11 @@ pub async fn run(args: &Workers, target: Target, setup: Setup) -> Result<u8, Err
         let text = if args.json {
             present::workers::json(&window)
         } else {
-            present::workers::table(&window, screen.rows(), setup.style)
+            present::workers::table(
+                &window,
+                screen.rows(FRAME).unwrap_or(usize::MAX),
+                setup.style,
+            )
         };
         if screen.show(&text)? == Reader::Gone {
             break End::Time;
@@ -86,7 +88,7 @@ pub async fn run(args: &Workers, target: Target, setup: Setup) -> Result<u8, Err
 }
 
 /// What one table cost: `total` less what was spent before it.
-fn since(total: Cost, spent: &Cost) -> Cost {
+pub(super) fn since(total: Cost, spent: &Cost) -> Cost {
     let less = |total: Option<u64>, spent: Option<u64>| {
         Some(total?.saturating_sub(spent.unwrap_or_default()))
     };
@@ -97,80 +99,9 @@ fn since(total: Cost, spent: &Cost) -> Cost {
     }
 }
 
-/// Where the tables go: over each other on a terminal, one after the other into a pipe.
-struct Screen {
-    terminal: bool,
-    begun: bool,
-}
-
-impl Screen {
-    fn new(json: bool) -> Self {
-        Self {
-            terminal: io::stdout().is_terminal() && !json,
-            begun: false,
-        }
-    }
-
-    /// Workers that fit on the screen; a pipe takes all.
-    fn rows(&self) -> usize {
-        match own::terminal_size() {
-            Some((_, rows)) if self.terminal => rows.saturating_sub(FRAME).max(1),
-            _ => usize::MAX,
-        }
-    }
-
-    fn show(&mut self, text: &str) -> Result<Reader, Error> {
-        if !self.terminal {
-            return output::print(text);
-        }
-        let rows = own::terminal_size().map_or(usize::MAX, |(_, rows)| rows);
-        let frame = frame(text, rows, !self.begun);
-        self.begun = true;
-        output::print(&frame)
-    }
-}
-
-/// The bytes that draw `text` over what was there, without flicker and without scrolling.
-fn frame(text: &str, rows: usize, first: bool) -> String {
-    // The cursor is hidden while we draw; clearing the screen once keeps what was there in the history.
-    let mut frame = String::from(if first {
-        "\x1b[?25l\x1b[2J\x1b[H"
-    } else {
-        "\x1b[H"
-    });
-    // The last row stays free: a newline there would scroll.
-    for (i, line) in text.lines().take(rows.saturating_sub(1)).enumerate() {
-        if i > 0 {
-            frame.push_str("\r\n");
-        }
-        frame.push_str(line);
-        frame.push_str("\x1b[K");
-    }
-    frame.push_str("\r\n\x1b[J");
-    frame
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        if self.begun {
-            let mut out = io::stdout().lock();
-            let _ = out.write_all(b"\x1b[?25h").and_then(|()| out.flush());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_frame_replaces_the_one_before_line_by_line() {
-        assert_eq!(
-            frame("a\nb\n", 24, false),
-            "\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J"
-        );
-        assert!(frame("a", 24, true).starts_with("\x1b[?25l\x1b[2J"));
-    }
 
     #[test]
     fn a_table_costs_what_was_spent_since_the_one_before() {
@@ -194,11 +125,5 @@ mod tests {
         // The kernel's measure is an estimate and may shrink.
         assert_eq!(since(spent, &total).kernel_ns, Some(0));
         assert_eq!(since(Cost::default(), &spent).kernel_ns, None);
-    }
-
-    #[test]
-    fn a_frame_never_scrolls_the_screen() {
-        let text = "line\n".repeat(100);
-        assert_eq!(frame(&text, 10, false).matches('\n').count(), 9);
     }
 }

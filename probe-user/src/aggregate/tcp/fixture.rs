@@ -221,7 +221,7 @@ pub fn healthy() -> Tcp {
                 state: "time_wait",
                 entered: 1000,
                 count: 1000,
-                durations: durations(&[(60 * S, 1000)]),
+                durations: durations(&[(60 * S + 500 * MS, 1000)]),
                 source: "census",
                 present: 6000,
                 oldest_ns: 60 * S,

@@ -26,6 +26,7 @@ fn the_contract_of_the_document() {
         "host",
         "window",
         "signals",
+        "tcp",
         "findings",
         "not_judged",
         "losses",

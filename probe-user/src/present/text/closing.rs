@@ -112,7 +112,8 @@ pub(super) fn left_out(out: &mut String, window: &Window, style: Style) {
     }
 }
 
-pub(super) fn coverage(out: &mut String, window: &Window, style: Style) {
+/// What was seen, and lost.
+pub(in crate::present) fn coverage(out: &mut String, window: &Window, style: Style) {
     let active = window
         .probes
         .iter()
@@ -143,7 +144,8 @@ pub(super) fn coverage(out: &mut String, window: &Window, style: Style) {
     }
 }
 
-pub(super) fn cost(out: &mut String, window: &Window, style: Style) {
+/// What watching cost.
+pub(in crate::present) fn cost(out: &mut String, window: &Window, style: Style) {
     let cost = &window.cost;
     let share = |ns: u64| 100.0 * ns as f64 / window.duration_ns.max(1) as f64;
     let own = share(cost.own_cpu_ns);
