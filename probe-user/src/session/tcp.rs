@@ -188,6 +188,7 @@ async fn follow(args: &Tcp, mut live: Live) -> Result<u8, Error> {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut shown = 0u64;
+    let mut words = false;
     let mut reader = Reader::There;
     if !args.json {
         reader = output::print(&events::heading())?;
@@ -212,10 +213,9 @@ async fn follow(args: &Tcp, mut live: Live) -> Result<u8, Error> {
             if left == 0 {
                 break;
             }
-            let unix_ns = event
-                .at_ns
-                .saturating_sub(about.start_ns)
-                .saturating_add(about.start_unix_ns);
+            words |= events::needs_words(event);
+            // The first ones were while we still attached.
+            let unix_ns = (event.at_ns + about.start_unix_ns).saturating_sub(about.start_ns);
             text.push_str(&if args.json {
                 events::json(event, unix_ns)
             } else {
@@ -240,7 +240,7 @@ async fn follow(args: &Tcp, mut live: Live) -> Result<u8, Error> {
     if args.json {
         output::print(&events::end_json(shown, &lost))?;
     } else {
-        for line in events::closing(shown, &lost) {
+        for line in events::closing(shown, words, &lost) {
             output::complain(&line);
         }
     }

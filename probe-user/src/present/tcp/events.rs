@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use probe_common::{
     peer::kind,
-    tcp::{Transition, state_name},
+    tcp::{Transition, state, state_name},
 };
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// What the last two lines say about a state that the tracepoint ends too early.
+/// What the last lines say about a state that the tracepoint ends too early.
 const SWAP: &str = "fin_wait_2 -> closed within microseconds is no end: the kernel goes on with a timewait \
 object, which `stallscope tcp` counts";
 
@@ -79,9 +79,17 @@ pub fn text(event: &Transition, unix_ns: u64) -> String {
     )
 }
 
-/// The last lines: how many were shown, and what was lost.
-pub fn closing(shown: u64, losses: &[u64]) -> Vec<String> {
-    let mut lines = vec![SWAP.to_owned()];
+/// True for an end of FIN_WAIT_2 that needs an explanation at the end.
+pub fn needs_words(event: &Transition) -> bool {
+    event.old == state::FIN_WAIT2 && event.new == state::CLOSE
+}
+
+/// The last lines: how many were shown, and what was lost. `words`: a transition [`needs_words`].
+pub fn closing(shown: u64, words: bool, losses: &[u64]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if words {
+        lines.push(SWAP.to_owned());
+    }
     let lost = diagnose::losses(losses);
     if lost.is_empty() {
         lines.push(format!("{} transitions shown, 0 lost", count(shown)));
@@ -264,9 +272,12 @@ TIME (UTC)      SOCKET               PID COMM            LOCAL                 R
     fn the_end_says_what_was_lost() {
         use probe_common::loss::slot;
         let mut losses = vec![0; slot::COUNT as usize];
-        assert_eq!(closing(1234, &losses)[1], "1,234 transitions shown, 0 lost");
+        assert_eq!(
+            closing(1234, false, &losses),
+            ["1,234 transitions shown, 0 lost"]
+        );
         losses[slot::RING_FULL as usize] = 7;
-        assert!(closing(5, &losses)[2].starts_with("  7 "));
+        assert!(closing(5, true, &losses)[2].starts_with("  7 "));
         let v: serde_json::Value = serde_json::from_str(&end_json(5, &losses)).unwrap();
         assert_eq!(
             (&v["type"], &v["losses"][0]["count"]),

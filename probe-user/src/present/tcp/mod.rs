@@ -14,7 +14,7 @@ use super::{
     layout::{KEEP, hang},
     names,
     text::{cost, coverage},
-    units::{count, mean},
+    units::{count, mean, plural},
 };
 use crate::aggregate::{
     Window,
@@ -25,19 +25,25 @@ use crate::aggregate::{
 const ROOM: usize = 10;
 
 /// The page; ends with a newline. Where it has a screen of so many `rows`, the lists are cut short until it
-/// fits.
+/// fits, and at last the page itself, except for what was lost and what it cost.
 pub fn page(window: &Window, rows: Option<usize>, style: Style) -> String {
-    let mut text = String::new();
+    let foot = foot(window, style);
+    let Some(rows) = rows else {
+        return body(window, ROOM, false, style) + "\n" + &foot;
+    };
+    let room = rows.saturating_sub(foot.lines().count());
     for shown in (1..=ROOM).rev() {
-        text = whole(window, shown, style);
-        if rows.is_none_or(|rows| text.lines().count() <= rows) {
-            break;
+        let text = body(window, shown, false, style) + "\n";
+        if text.lines().count() <= room {
+            return text + &foot;
         }
     }
-    text
+    let text = body(window, 1, true, style);
+    let kept: String = text.split_inclusive('\n').take(room).collect();
+    kept + &foot
 }
 
-fn whole(window: &Window, shown: usize, style: Style) -> String {
+fn body(window: &Window, shown: usize, tight: bool, style: Style) -> String {
     let mut out = String::new();
     header(&mut out, window, style);
     if let Some(tcp) = &window.tcp {
@@ -45,11 +51,17 @@ fn whole(window: &Window, shown: usize, style: Style) -> String {
             tcp,
             seconds: window.duration_ns as f64 / 1e9,
             shown,
+            tight,
             style,
         };
         page.write(&mut out);
     }
-    out.push('\n');
+    out
+}
+
+/// What could not be seen, what was lost, and what it cost.
+fn foot(window: &Window, style: Style) -> String {
+    let mut out = String::new();
     if let Some(tcp) = &window.tcp {
         for text in sections::unseen(tcp, window) {
             sections::labelled(&mut out, "Not seen", &text, style);
@@ -64,7 +76,7 @@ fn header(out: &mut String, window: &Window, style: Style) {
     let tcp = window.tcp.as_deref();
     let sockets = tcp.and_then(|t| t.timeline.last()).map_or_else(
         || "no count of sockets".to_owned(),
-        |point| format!("{} sockets", count(point.states.total())),
+        |point| plural(point.states.total(), "socket", "sockets"),
     );
     let line = format!(
         "stallscope {} {KEEP} {} {KEEP} {} {KEEP} {:.1} s {KEEP} {sockets}",

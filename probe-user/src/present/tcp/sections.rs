@@ -26,6 +26,8 @@ pub(super) struct Page<'a> {
     pub seconds: f64,
     /// Items to list in each section.
     pub shown: usize,
+    /// Every line counts: no empty ones, and only states that a socket is in.
+    pub tight: bool,
     pub style: Style,
 }
 
@@ -43,7 +45,9 @@ impl Page<'_> {
     }
 
     fn heading(&self, out: &mut String, text: &str) {
-        out.push('\n');
+        if !self.tight {
+            out.push('\n');
+        }
         out.push_str(&self.style.paint(Tone::Strong, text.trim_end()));
         out.push('\n');
     }
@@ -54,7 +58,7 @@ impl Page<'_> {
     }
 
     fn more(&self, out: &mut String, all: usize, what: &str) {
-        if all > self.shown {
+        if all > self.shown && !self.tight {
             let line = format!("  and {} more {what}", count((all - self.shown) as u64));
             out.push_str(&self.style.paint(Tone::Faint, &line));
             out.push('\n');
@@ -70,17 +74,18 @@ impl Page<'_> {
         // A stable sort: equals stay in the order of a connection's life.
         rows.sort_by_key(|row| std::cmp::Reverse(row.1));
         let of = |state: &str| self.tcp.dwell_by_state.iter().find(|d| d.state == state);
-        rows.retain(|&(state, n)| n > 0 || of(state).is_some_and(|d| d.entered + d.count > 0));
+        let passed = |state| of(state).is_some_and(|d| d.entered + d.count > 0);
+        rows.retain(|&(state, n)| n > 0 || !self.tight && passed(state));
         self.heading(
             out,
             &format!(
                 "{} {} {} {} {} {}",
-                right("count", 9),
+                right("count", 8),
                 cell("  state", 15),
                 right("entered", 9),
                 right("left", 9),
                 right("stayed p50", 11),
-                right("p99", 8),
+                right("p99", 7),
             ),
         );
         for (state, n) in rows {
@@ -90,12 +95,12 @@ impl Page<'_> {
             let (p50, p99) = quantiles(&dwell.durations);
             let line = format!(
                 "{}   {} {} {} {} {}  {}",
-                right(&count(n), 9),
+                right(&count(n), 8),
                 cell(state, 13),
                 right(&rate(dwell.entered), 9),
                 right(&rate(dwell.count), 9),
                 right(&p50, 11),
-                right(&p99, 8),
+                right(&p99, 7),
                 note(state, &now, dwell),
             );
             out.push_str(line.trim_end());
@@ -161,7 +166,7 @@ impl Page<'_> {
         self.heading(
             out,
             &format!(
-                "{} {} {} {} {}  who holds them",
+                "{} {} {} {} {}",
                 cell("FIN_WAIT_2: they did not close", WHO + 2),
                 right("orphans", 7),
                 right("held", 6),
@@ -309,7 +314,7 @@ impl Page<'_> {
             }
         }
         self.more(out, list.len(), "listeners");
-        if idle > 0 {
+        if idle > 0 && !self.tight {
             let idle = plural(idle as u64, "listener", "listeners");
             let line = format!("  {idle} with nobody waiting");
             out.push_str(&self.style.paint(Tone::Faint, &line));
@@ -392,7 +397,9 @@ impl Page<'_> {
         .map(|(name, grown)| format!("{name}{KEEP}+{}", count(grown)))
         .collect();
         if !text.is_empty() {
-            out.push('\n');
+            if !self.tight {
+                out.push('\n');
+            }
             labelled(out, "Kernel counts", &text.join(", "), self.style);
         }
     }

@@ -82,11 +82,11 @@ fn a_healthy_node_has_a_short_page() {
         "\
 stallscope 0.1.0   web-07   this network namespace   10.0 s   6,864 sockets
 
-    count   state           entered      left  stayed p50      p99
-    6,000   time_wait         100/s     100/s        60 s     60 s  oldest 60 s
-      850   established       100/s     102/s      900 ms   900 ms
-       12   listen
-        2   fin_wait_2                                              0 held
+   count   state           entered      left  stayed p50     p99
+   6,000   time_wait         100/s     100/s        60 s    60 s  oldest 60 s
+     850   established       100/s     102/s      900 ms  900 ms
+      12   listen
+       2   fin_wait_2                                             0 held
 
 By peer                       sockets  by state
 10.0.0.8:6379                   3,100  time_wait 3,000, established 100; closed
@@ -119,11 +119,11 @@ fn a_sick_node_shows_what_is_wrong() {
         "\
 stallscope 0.1.0   web-07   this network namespace   10.0 s   27,457 sockets
 
-    count   state           entered      left  stayed p50      p99
-   26,104   time_wait         100/s     100/s        60 s     60 s  oldest 60 s
-      850   established       100/s     102/s      900 ms   900 ms
-      500   fin_wait_2                                              100 held
-        3   listen
+   count   state           entered      left  stayed p50     p99
+  26,104   time_wait         100/s     100/s        60 s    60 s  oldest 60 s
+     850   established       100/s     102/s      900 ms  900 ms
+     500   fin_wait_2                                             100 held
+       3   listen
 
 By peer                       sockets  by state
 10.0.0.8:6379                   3,100  time_wait 3,000, established 100; closed
@@ -135,7 +135,7 @@ By peer                       sockets  by state
 By process                    sockets  by state
 nginx 812                         752  established 750, listen 2
 
-FIN_WAIT_2: they did not close orphans   held  age p50     p99  who holds them
+FIN_WAIT_2: they did not close orphans   held  age p50     p99
 10.0.0.9:8080                      400    100     40 s    40 s
     held: 100 by proxy 77 (fd 12)
 
