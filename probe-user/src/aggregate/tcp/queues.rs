@@ -139,7 +139,10 @@ impl Queues {
     ) -> Vec<ListenQueue> {
         let mut refused = refused.clone();
         let mut out = Vec::new();
-        for queue in self.sockets.values() {
+        // Of several sockets with one path (a restart), the one that is there has the refusals.
+        let mut sockets: Vec<&Queue> = self.sockets.values().collect();
+        sockets.sort_by_key(|queue| (!self.there(queue), queue.look));
+        for queue in sockets {
             let address = from_key(&queue.address);
             let tcp = queue.tcp();
             let overflows = match &address {

@@ -127,6 +127,20 @@ fn a_unix_listener_overflows_by_the_connects_that_were_told_to_come_again() {
         (false, 6, 2, 1)
     );
     assert_eq!((row.queue, row.queue_max, row.owners.len()), (1, 9, 1));
+    // After a restart, the socket that is there has them, with its owner.
+    for first in 70..76 {
+        reading.owners[0].listeners = vec![Listener {
+            inode: first,
+            ..unix
+        }];
+        let tcp = window(vec![reading.clone()], 10);
+        let rows: Vec<_> = tcp
+            .listeners
+            .iter()
+            .map(|l| (l.overflows, l.owners.len()))
+            .collect();
+        assert_eq!(rows, [(6, 1)]);
+    }
     // Without a walk, the path is all that is known.
     reading.owners.clear();
     let tcp = window(vec![reading], 10);
