@@ -90,6 +90,8 @@ struct Case<'a> {
     window: &'a Window,
     tcp: &'a Tcp,
     queue: &'a ListenQueue,
+    /// Connections accepted in the window, as far as they were seen.
+    accepted: u64,
 }
 
 fn check(window: &Window) -> Verdict {
@@ -118,7 +120,12 @@ fn check(window: &Window) -> Verdict {
     let mut cases: Vec<_> = tcp
         .listeners
         .iter()
-        .map(|queue| Case { window, tcp, queue })
+        .map(|queue| Case {
+            window,
+            tcp,
+            queue,
+            accepted: accepted(window, queue),
+        })
         .filter(|case| case.queue.overflows > 0 || case.stands_full())
         .collect();
     cases.sort_by_key(|case| std::cmp::Reverse((case.queue.overflows, case.queue.full)));
@@ -153,6 +160,18 @@ fn unassigned(tcp: &Tcp) -> Option<String> {
     })
 }
 
+/// Connections accepted: TCP's own count, or the calls of the processes that are followed (Unix has no states
+/// to count).
+fn accepted(window: &Window, queue: &ListenQueue) -> u64 {
+    let calls = window
+        .calls
+        .iter()
+        .filter(|c| c.op.starts_with("accept") && c.peer == queue.address)
+        .map(|c| c.count - c.errors.iter().map(|(_, n)| n).sum::<u64>().min(c.count))
+        .sum();
+    if queue.tcp { queue.accepted } else { calls }
+}
+
 impl<'a> Case<'a> {
     /// Full at half of the looks, although nothing was turned away.
     fn stands_full(&self) -> bool {
@@ -163,7 +182,7 @@ impl<'a> Case<'a> {
     /// Connections that came, turned away or not; `None` when nobody counted those accepted.
     fn arrivals(&self) -> Option<u64> {
         let q = self.queue;
-        (q.accepted > 0).then_some(q.accepted + q.overflows)
+        (self.accepted > 0).then_some(self.accepted + q.overflows)
     }
 
     /// Share of the arrivals that was turned away.

@@ -40,9 +40,14 @@ fn accept_sooner(case: &Case<'_>) -> Remedy {
     let per_s = |n: u64| Quantity::per_second(n as f64 / tcp::seconds(case.window));
     Remedy {
         text,
-        arithmetic: case
-            .arrivals()
-            .map(|all| sentence![per_s(all), " arrive, ", per_s(q.accepted), " are accepted",]),
+        arithmetic: case.arrivals().map(|all| {
+            sentence![
+                per_s(all),
+                " arrive, ",
+                per_s(case.accepted),
+                " are accepted",
+            ]
+        }),
         risk: "more workers take more memory, and load what they wait for further".to_owned(),
         ..Remedy::default()
     }
@@ -114,8 +119,8 @@ fn longer_queue(case: &Case<'_>) -> Option<Remedy> {
         ": ",
         Quantity::count(wanted as f64),
     ];
-    if q.accepted > 0 {
-        let last_ns = wanted as f64 / q.accepted as f64 * case.window.duration_ns as f64;
+    if case.accepted > 0 {
+        let last_ns = wanted as f64 / case.accepted as f64 * case.window.duration_ns as f64;
         arithmetic.0.extend([
             "; the last in such a queue waits ".into(),
             Quantity::ns(last_ns as u64).into(),

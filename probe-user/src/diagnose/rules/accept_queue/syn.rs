@@ -14,8 +14,7 @@ use crate::{
 
 /// Cookies for so few handshakes are a burst that ended well.
 pub(super) const FEW_COOKIES: u64 = 10;
-/// A SYN queue is limited by the backlog as well, and by this setting when cookies are off; its default on a
-/// machine with more than 512 MB or so.
+/// What the kernel itself sets on a machine of some gigabytes.
 const PROPOSED_SYN_BACKLOG: u32 = 4096;
 
 /// The finding, when handshakes were dropped or only cookies kept them.
@@ -23,6 +22,11 @@ pub(super) fn check(window: &Window, tcp: &Tcp) -> Option<Finding> {
     let dropped = tcp.counters.syn_queue_drops.unwrap_or(0);
     let cookies = tcp.counters.syncookies_sent.unwrap_or(0);
     if dropped == 0 && cookies < FEW_COOKIES {
+        return None;
+    }
+    // Cookies beside an accept queue that overflows are one trouble: both queues have the same limit, and the
+    // finding about that listener says it all.
+    if dropped == 0 && tcp.listeners.iter().any(|l| l.tcp && l.overflows > 0) {
         return None;
     }
     let listener = tcp
@@ -118,23 +122,31 @@ fn remedies(tcp: &Tcp, listener: Option<&ListenQueue>) -> Vec<Remedy> {
         risk: "none".to_owned(),
         ..Remedy::default()
     }];
-    if settings.syncookies == Some(0) {
-        let remedy = Remedy {
-            text: "let SYN cookies stand in when the queue is full".into(),
-            risk: "connections made with a cookie and without timestamps lose window scaling"
-                .to_owned(),
-            ..Remedy::default()
-        };
-        let key = ("net.ipv4.tcp_syncookies", "0".to_owned(), "1".to_owned());
-        list.push(tcp::sysctl(remedy, &[key]));
+    list.push(Remedy {
+        text: "give the listener a larger backlog, with net.core.somaxconn to match (T03): it bounds unfinished \
+               handshakes as well"
+            .into(),
+        risk: "listen() must be called again: a reload (nginx) or a restart".to_owned(),
+        ..Remedy::default()
+    });
+    // With cookies on, the kernel does not look at tcp_max_syn_backlog (tcp_conn_request, net/ipv4/tcp_input.c).
+    if settings.syncookies != Some(0) {
+        return list;
     }
+    let remedy = Remedy {
+        text: "let SYN cookies stand in when the queue is full".into(),
+        risk: "connections made with a cookie and without timestamps lose window scaling"
+            .to_owned(),
+        ..Remedy::default()
+    };
+    let key = ("net.ipv4.tcp_syncookies", "0".to_owned(), "1".to_owned());
+    list.push(tcp::sysctl(remedy, &[key]));
     if settings
         .max_syn_backlog
         .is_some_and(|now| now < PROPOSED_SYN_BACKLOG)
     {
         let remedy = Remedy {
-            text: "let more handshakes be under way, with a backlog of the listener to match (it bounds both queues)"
-                .into(),
+            text: "without cookies, let more handshakes be under way".into(),
             risk: "about 300 bytes for each".to_owned(),
             ..Remedy::default()
         };

@@ -5,7 +5,7 @@ use probe_common::loss::slot;
 use super::*;
 use crate::{
     aggregate::{
-        Durations,
+        Calls, Durations,
         fixture::{INCIDENT_A, window_of},
         tcp::fixture::{
             durations, failed, healthy, on_path, on_port, path, process, queue, window_with,
@@ -181,6 +181,29 @@ fn refused_connects_on_a_unix_socket_are_counted_by_client() {
 }
 
 #[test]
+fn what_a_unix_listener_accepted_is_known_from_the_calls() {
+    let mut window = refused();
+    window.calls = vec![Calls {
+        pid: Some(1),
+        comm: b"php-fpm8.2".to_vec(),
+        op: "accept4",
+        peer: on_path(SOCK),
+        count: 9_965,
+        total_ns: 0,
+        blocked_ns: 0,
+        max_ns: 0,
+        errors: vec![(libc::EAGAIN as u32, 3)],
+        durations: Durations::default(),
+    }];
+    let f = only(check(&window));
+    // 38 of 10,000 arrivals.
+    assert_eq!(
+        (f.severity, f.confidence.level),
+        (Severity::Warning, Level::High)
+    );
+}
+
+#[test]
 fn refusals_at_a_queue_that_no_walk_showed_are_counted_all_the_same() {
     let mut window = refused();
     window.tcp.as_mut().unwrap().listeners[0] = ListenQueue {
@@ -279,6 +302,10 @@ fn a_full_syn_queue_is_a_finding_of_its_own() {
     let counters = &mut window.tcp.as_mut().unwrap().counters;
     (counters.syn_queue_drops, counters.syncookies_sent) = (Some(0), Some(FEW));
     assert_eq!(only(check(&window)).severity, Severity::Info);
+    // Where accept queues overflow as well, cookies are no news.
+    let mut both = with(overflowing(Durations::default()));
+    both.tcp.as_mut().unwrap().counters.syncookies_sent = Some(FEW);
+    only(check(&both));
     window.tcp.as_mut().unwrap().counters.syncookies_sent = Some(FEW - 1);
     quiet(&check(&window));
 }

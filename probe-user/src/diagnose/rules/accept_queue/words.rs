@@ -182,9 +182,14 @@ fn clients(case: &Case<'_>) -> Option<Sentence> {
     if line.is_empty() {
         return None;
     }
-    line.push(
-        ". nginx logs EAGAIN as \"Resource temporarily unavailable\" and answers 502.".into(),
-    );
+    line.push(".".into());
+    if case
+        .turned_away()
+        .any(|c| tcp::is_called(&c.process, "nginx"))
+    {
+        let log = " nginx logs EAGAIN as \"Resource temporarily unavailable\" and answers 502.";
+        line.push(log.into());
+    }
     Some(Sentence(line))
 }
 
@@ -221,17 +226,17 @@ pub(super) fn evidence(case: &Case<'_>) -> Vec<Evidence> {
         tcp::item(about, "overflows", count(q.overflows), counters.or(trace)),
         tcp::item(about, "rate", per_second(case, q.overflows), None),
     ]);
-    if q.accepted > 0 {
+    if case.accepted > 0 {
         list.push(tcp::item(
             "accepted",
             "connections",
-            count(q.accepted),
+            count(case.accepted),
             None,
         ));
         list.push(tcp::item(
             "accepted",
             "rate",
-            per_second(case, q.accepted),
+            per_second(case, case.accepted),
             None,
         ));
     }
