@@ -200,7 +200,8 @@ fn remedies(out: &mut String, found: &Finding, style: Style) {
         }
         line(&format!("risk: {}", remedy.risk));
         for command in [&remedy.command, &remedy.persistent].into_iter().flatten() {
-            line(command);
+            // On one line, like those of the evidence, to be copied.
+            out.push_str(&format!("{:21}{command}\n", ""));
         }
     }
 }

@@ -4,7 +4,10 @@ use probe_common::loss::slot;
 
 use super::*;
 use crate::{
-    aggregate::fixture::{INCIDENT_A, MS, Page, probe, window_of},
+    aggregate::{
+        fixture::{INCIDENT_A, MS, Page, probe, window_of},
+        tcp::{Ports, States, fixture as tcp},
+    },
     attach::State,
     diagnose::run,
     present::Color,
@@ -163,5 +166,51 @@ fn lines_fit_the_width_except_commands_to_copy() {
             let command = line.contains("strace") || line.contains("bpftrace");
             assert!(command || line.chars().count() <= width, "{width}: {line}");
         }
+    }
+}
+
+#[test]
+fn a_finding_about_tcp_says_what_it_explains_and_its_commands_stay_whole() {
+    let mut tcp = tcp::healthy();
+    tcp.ports.insert(
+        0,
+        Ports {
+            opened_per_s: 1200.0,
+            closed_by_us_per_s: 1200.0,
+            levels_off_at: 72_004.0,
+            seconds_left: Some(16.0),
+            closer: Some(tcp::process(4711, "php-fpm8.2")),
+            opener: Some(tcp::process(4711, "php-fpm8.2")),
+            ..tcp::ports(
+                "10.0.0.9:443",
+                States {
+                    established: 4,
+                    time_wait: 12_228,
+                    ..States::default()
+                },
+            )
+        },
+    );
+    let text = check(&tcp::window_with(tcp));
+    for lines in [
+        "\
+1  WARNING   T01  The local ports to one destination run out in 16 s
+   At this rate the local ports from 10.0.0.2 to 10.0.0.9:443 (TCP) run out in 16.0 s:
+   12,232 of 28,232 are in use; kept up, this rate takes 72,004.
+",
+        "\
+     sockets      TIME_WAIT 12,228   ESTABLISHED 4
+     rate         opened 1,200/s   closed first by us 1,200/s
+     ahead        left 16.0 s   levels off at 72,004
+   Explains       >99 % of the ports in use to it; confidence medium: the forecast takes the
+                  present rate to go on
+   By hand        sysctl net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports
+                  ss -Htan state time-wait dst 10.0.0.9:443 | wc -l
+",
+        "
+                     printf '%s\\n' 'net.ipv4.ip_local_port_range = 10240 65535' >> /etc/sysctl.d/90-tcp.conf
+",
+    ] {
+        assert!(text.contains(lines), "{lines}{text}");
     }
 }
