@@ -256,7 +256,7 @@ pub fn waiting_for_a_cpu_is_not_waiting_for_the_peer() -> anyhow::Result<()> {
             cpu: Some(cpu),
             ..Plan::NOTHING
         };
-        let mut served = serve(&plan, 2, plain)?;
+        let mut served = serve(&plan, 1, plain)?;
         let (seen, requests) = checked(&mut served)?;
         for request in &requests {
             ensure_time!(
