@@ -177,6 +177,14 @@ mod tests {
             ),
             (&["workers", "-i", "1ms"], &["between 100ms and 1h"]),
             (&["workers", "-n", "0"], &["'0'", "--count"]),
+            (&["tcp", "-L", "80"], &["--events", "not provided"]),
+            (&["tcp", "--events", "-L", "80,x"], &["'x'", "--local-port"]),
+            (&["tcp", "--events", "-4", "-6"], &["--ipv4", "--ipv6"]),
+            (
+                &["tcp", "-d", "5s", "-i", "1s"],
+                &["--duration", "--interval"],
+            ),
+            (&["tcp", "--netns", "0"], &["'0'", "--netns"]),
             (&["explain", "W01", "W02"], &["'W02'"]),
         ] {
             let error = error(args);

@@ -40,7 +40,14 @@ const SPAN: Duration = Duration::from_secs(5);
 const READ: Duration = Duration::from_millis(25);
 
 /// Runs it.
+///
+/// # Errors
+/// Options that contradict each other; what attaching and reading say.
 pub async fn run(args: &Tcp, target: Target, setup: Setup) -> Result<u8, Error> {
+    if args.duration.is_some() && args.count.is_some() && !args.events {
+        let why = "--count is for live pages and --events; --duration prints one page";
+        return Err(Error::Usage(why.to_owned()));
+    }
     let options = Options {
         mode: Mode::Tcp,
         log: args.kernel.verbose,

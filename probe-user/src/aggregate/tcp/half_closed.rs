@@ -155,11 +155,7 @@ impl FinWait2Fold {
             let id = Id::of(socket);
             let known = self.present.get(&id).filter(|stay| continues(stay, socket));
             let stay = match known {
-                Some(stay) => Stay {
-                    socket: *socket,
-                    seen: stay.seen + 1,
-                    ..*stay
-                },
+                Some(stay) => goes_on(stay, socket, census, timers),
                 None => first_seen(socket, census, before, timers),
             };
             if stay.new && stay.seen <= 2 {
@@ -288,6 +284,25 @@ fn continues(stay: &Stay, now: &FinWait2) -> bool {
     let timewait = |socket: &FinWait2| socket.column as usize == column::FIN_WAIT2_TIMEWAIT;
     Id::of(&stay.socket) == Id::of(now)
         && (stay.socket.sock == now.sock || !timewait(&stay.socket) && timewait(now))
+}
+
+/// The stay that another census shows.
+fn goes_on(stay: &Stay, now: &FinWait2, census: &Census, timers: Timers) -> Stay {
+    let mut next = Stay {
+        socket: *now,
+        seen: stay.seen + 1,
+        ..*stay
+    };
+    // A whole socket does not tell when its timer runs out; the timewait object in its place does.
+    let was_orphan = stay.socket.column as usize == column::FIN_WAIT2_ORPHAN;
+    if was_orphan
+        && !stay.dated
+        && let Some(age) = age_by_timer(now, census.jiffies, timers)
+    {
+        next.entered_ns = stay.entered_ns.min(census.at_ns.saturating_sub(age));
+        next.dated = true;
+    }
+    next
 }
 
 /// A socket that no census showed before.

@@ -304,10 +304,8 @@ impl Page<'_> {
                 ));
             }
             if q.syn_queue_max > 0 {
-                notes.push(format!(
-                    "up to {} handshakes not finished",
-                    count(q.syn_queue_max)
-                ));
+                let most = plural(q.syn_queue_max, "handshake", "handshakes");
+                notes.push(format!("up to {most} not finished"));
             }
             if !notes.is_empty() {
                 self.row(out, "    ", &notes.join("; "));
@@ -427,7 +425,14 @@ pub(super) fn unseen(tcp: &Tcp, window: &Window) -> Vec<String> {
             "tcp_states",
             "rates, who closed first, how long in most states",
         ),
-        ("tcp_census", "how many sockets are in which state"),
+        (
+            "tcp_census",
+            if tcp.timeline.is_empty() {
+                "how many sockets are in which state"
+            } else {
+                "queues of TCP listeners; sockets are counted from /proc"
+            },
+        ),
         ("socket_owners", "which process holds what; Unix listeners"),
         ("connects", "failed connects, gaps"),
         ("listens", "the moment at which someone listens again"),

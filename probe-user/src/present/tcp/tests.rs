@@ -4,10 +4,7 @@ use super::*;
 use crate::{
     aggregate::{
         fixture::{MS, S},
-        tcp::{
-            Counters, FailedConnects, HalfClosed, Point, ProcessSockets, StateDwell, States,
-            fixture::*,
-        },
+        tcp::{Counters, FailedConnects, HalfClosed, ProcessSockets, States, fixture::*},
     },
     attach::State,
 };
@@ -226,6 +223,12 @@ fn what_could_not_be_seen_is_said() {
         ),
         "{text}"
     );
+    window.tcp.as_mut().unwrap().timeline = still(States::default());
+    let text = page(&window, None, Style::default());
+    assert!(
+        text.contains("counted from /proc (tcp_census: no"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -270,6 +273,13 @@ fn json_is_keyed_by_the_names_of_opentelemetry() {
     assert_eq!(v["gaps"][0]["failed_connects"], 12);
     assert_eq!(v["settings"]["tcp_fin_timeout"], 60);
     assert_eq!(v["states"][0]["duration"][0]["count"], 1020);
+    // What was not counted is not 0.
+    let uncounted = Tcp {
+        timeline: Vec::new(),
+        ..healthy()
+    };
+    let v: serde_json::Value = serde_json::from_str(&json(&window_with(uncounted))).unwrap();
+    assert!(v["census"].is_null() && v["fin_wait_2_held"].is_number());
     // Without TCP the rest of the document stands.
     let none = Window {
         tcp: None,
@@ -277,23 +287,6 @@ fn json_is_keyed_by_the_names_of_opentelemetry() {
     };
     let v: serde_json::Value = serde_json::from_str(&json(&none)).unwrap();
     assert!(v["census"].is_null() && v["probes"].is_array());
-}
-
-#[test]
-fn a_state_without_a_census_has_no_zero() {
-    let tcp = Tcp {
-        timeline: Vec::new(),
-        ..healthy()
-    };
-    let v: serde_json::Value = serde_json::from_str(&json(&window_with(tcp))).unwrap();
-    assert!(v["census"].is_null());
-    let _ = (
-        Point {
-            at_ns: 0,
-            states: States::default(),
-        },
-        StateDwell::default(),
-    );
 }
 
 #[test]

@@ -97,6 +97,24 @@ fn the_age_of_an_orphan_is_read_off_its_timer() {
 }
 
 #[test]
+fn an_orphan_that_was_there_before_is_dated_when_it_becomes_a_timewait_object() {
+    // tcp_fin_timeout 70: 10 s as a whole socket, of which 4 s are seen, then 10 s as a timewait object.
+    let mut reading = tcp_reading(halves(|at| match at / S {
+        0..4 => vec![half(0xa, 1, column::FIN_WAIT2_ORPHAN, None, at)],
+        second => vec![half(
+            0xb,
+            1,
+            column::FIN_WAIT2_TIMEWAIT,
+            Some(14 - second),
+            at,
+        )],
+    }));
+    reading.settings.fin_timeout_s = Some(70);
+    let tcp = window(vec![reading], 9);
+    assert_eq!(fin_wait_2(&tcp).oldest_ns, 15 * S);
+}
+
+#[test]
 fn short_stays_are_known_by_their_number_and_how_many_a_census_meets() {
     // 1,000 a second stay 20 ms: each census meets 20 others.
     let censuses = halves(|at| {
