@@ -204,11 +204,15 @@ impl Gaps {
             .filter(|&at| {
                 let gap = &self.gaps[at];
                 let wanted = peers.get(&gap.id);
-                gap.end_ns.is_none() && wanted.is_some_and(|w| self.serves(address, w))
+                // A connect may succeed before the call of listen() has returned.
+                let just_now =
+                    gap.back.is_none() && gap.end_ns.is_some_and(|ns| ns + LATE_NS >= at_ns);
+                (gap.end_ns.is_none() || just_now)
+                    && wanted.is_some_and(|w| self.serves(address, w))
             })
             .collect();
         for at in ends {
-            self.gaps[at].end_ns = Some(at_ns);
+            self.gaps[at].end_ns.get_or_insert(at_ns);
             self.gaps[at].back = Some(Process {
                 pid: listening.tgid,
                 comm: name(&listening.comm),

@@ -108,6 +108,19 @@ fn a_gap_begins_where_the_listener_ended_when_that_was_seen() {
 }
 
 #[test]
+fn who_listens_just_after_the_first_success_is_who_came_back() {
+    let sock = key(kind::UNIX, 0, SOCK, 0);
+    let on = key(kind::UNIX, flag::LISTENER, SOCK, 0);
+    let of = |late| {
+        let connects = vec![connect(&sock, S, libc::ENOENT), connect(&sock, 2 * S, 0)];
+        let gaps = gaps(connects, vec![listening(&on, 2 * S + late, 1)]);
+        (gaps[0].end_ns, gaps[0].back.clone())
+    };
+    assert_eq!(of(MS), (Some(2 * S), Some(process(1234, "php-fpm8.2"))));
+    assert_eq!(of(S), (Some(2 * S), None));
+}
+
+#[test]
 fn an_ipv4_listener_never_served_ipv6() {
     let localhost = key(kind::INET6, 0, &Ipv6Addr::LOCALHOST.octets(), 80);
     for (on, served) in [
