@@ -13,7 +13,7 @@ use super::{
 use crate::{
     aggregate::{
         ProcessTime, Window,
-        tcp::{FailedConnects, ListenQueue, Tcp},
+        tcp::{FailedConnects, ListenQueue, Process, Tcp},
     },
     diagnose::{Confidence, Culprit, Finding, Level, Measured, Quantity, Severity},
 };
@@ -199,10 +199,27 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The process lets connections wait; `None` when their wait was not seen.
+    /// How long connections wait for accept(), ns: the 99th percentile where it was measured; otherwise what a
+    /// queue that stands full takes to empty.
+    fn wait_ns(&self) -> Option<u64> {
+        let q = self.queue;
+        if !q.wait.is_empty() {
+            return Some(q.wait.quantile(0.99));
+        }
+        let each_ns = self.window.duration_ns.checked_div(self.accepted)?;
+        self.stands_full().then_some(q.queue_max * each_ns)
+    }
+
+    /// The process lets connections wait; `None` when that was not seen.
     fn slow(&self) -> Option<bool> {
-        let wait = &self.queue.wait;
-        (!wait.is_empty()).then(|| wait.quantile(0.99) >= SLOW_ACCEPT_NS)
+        Some(self.wait_ns()? >= SLOW_ACCEPT_NS)
+    }
+
+    /// Who holds the listener; those whose name is known first.
+    fn owners(&self) -> Vec<&'a Process> {
+        let mut list: Vec<_> = self.queue.owners.iter().collect();
+        list.sort_by_key(|owner| owner.comm.is_empty());
+        list
     }
 
     /// Unix: who was turned away.
@@ -265,12 +282,13 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Who accepts too late: the group of an owner whose requests are watched, else the first owner.
-fn culprit(window: &Window, queue: &ListenQueue) -> Culprit {
-    let watched = queue.owners.iter().find_map(|owner| {
-        let same = |p: &&ProcessTime| p.process.pid == owner.pid && !p.group.is_empty();
-        window.processes.iter().find(same)
-    });
+/// Who accepts too late: a worker that holds the listener and serves requests, with its group; else the first
+/// owner. (PHP-FPM's master holds it as well, and serves none.)
+fn culprit(case: &Case<'_>) -> Culprit {
+    let (window, queue) = (case.window, case.queue);
+    let serves = |p: &&ProcessTime| p.requests > 0 || p.current.is_some();
+    let mut workers = window.processes.iter().filter(serves);
+    let watched = workers.find(|p| queue.owners.iter().any(|o| o.pid == p.process.pid));
     let peer = Some(queue.address.clone());
     if let Some(worker) = watched {
         let groups = &window.groups;
@@ -281,7 +299,7 @@ fn culprit(window: &Window, queue: &ListenQueue) -> Culprit {
             peer,
         };
     }
-    let owner = queue.owners.first();
+    let owner = case.owners().first().copied();
     Culprit {
         group: owner
             .map(|p| p.comm.clone())
@@ -316,7 +334,7 @@ fn finding(case: &Case<'_>) -> Finding {
         confidence: case.confidence(),
         explains,
         explains_what,
-        culprit: culprit(case.window, q),
+        culprit: culprit(case),
         measured: vec![measured],
         summary: words::summary(case),
         evidence: words::evidence(case),

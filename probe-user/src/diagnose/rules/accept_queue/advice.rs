@@ -8,6 +8,9 @@ use crate::diagnose::{Quantity, Remedy, rules::tcp, sentence};
 const ASSUMED_STALL_NS: u64 = 1_000_000_000;
 /// A queue is at least doubled: less is no change worth a restart.
 const AT_LEAST_TIMES: u64 = 2;
+/// Past a second in the queue users think that the page hangs: a longer queue would only hide that more arrive
+/// than are accepted.
+const LONGEST_WAIT_NS: u64 = 1_000_000_000;
 /// Beyond the kernel's own default of somaxconn (since Linux 5.4), clients give up before their turn comes.
 const LONGEST_QUEUE: u64 = 4096;
 
@@ -25,7 +28,7 @@ fn accept_sooner(case: &Case<'_>) -> Remedy {
     let q = case.queue;
     let mut text =
         sentence!["accept sooner: more workers, or less work in each before it accepts again"];
-    if let Some(owner) = q.owners.first() {
+    if let Some(owner) = case.owners().first() {
         text.0.push(", in ".into());
         text.0.extend(tcp::process(owner));
         let how = if tcp::is_called(owner, "php-fpm") {
@@ -70,15 +73,21 @@ fn longer_queue(case: &Case<'_>) -> Option<Remedy> {
     let (stall_ns, what) = stall(case);
     let arrivals = case.arrivals().unwrap_or(q.overflows) as f64 / tcp::seconds(case.window);
     let needed = (arrivals * stall_ns as f64 / 1e9).ceil() as u64;
+    // What the process accepts in the longest wait that makes sense: more would wait in vain.
+    let useful = match case.accepted {
+        0 => LONGEST_QUEUE,
+        n => (n as f64 / tcp::seconds(case.window) * LONGEST_WAIT_NS as f64 / 1e9) as u64,
+    };
     let wanted = needed
         .max(q.limit * AT_LEAST_TIMES)
+        .min(useful)
         .clamp(1, LONGEST_QUEUE)
         .next_power_of_two();
-    if wanted <= q.limit {
+    if useful <= q.limit || wanted <= q.limit {
         return None;
     }
-    let owner = q.owners.first();
-    let called = |name| owner.is_some_and(|p| tcp::is_called(p, name));
+    let owners = case.owners();
+    let called = |name| owners.first().is_some_and(|p| tcp::is_called(p, name));
     let (how, again) = if called("nginx") {
         (
             format!("listen ... backlog={wanted} in nginx"),
@@ -116,9 +125,17 @@ fn longer_queue(case: &Case<'_>) -> Option<Remedy> {
         Quantity::count(needed as f64),
         "; at least twice the present ",
         Quantity::count(q.limit as f64),
-        ": ",
-        Quantity::count(wanted as f64),
     ];
+    if case.accepted > 0 {
+        arithmetic.0.extend([
+            ", at most what is accepted in a second, ".into(),
+            Quantity::count(useful as f64).into(),
+        ]);
+    }
+    arithmetic.0.extend([
+        "; as a power of two ".into(),
+        Quantity::count(wanted as f64).into(),
+    ]);
     if case.accepted > 0 {
         let last_ns = wanted as f64 / case.accepted as f64 * case.window.duration_ns as f64;
         arithmetic.0.extend([

@@ -85,7 +85,7 @@ fn a_slow_process_is_told_to_accept_sooner_before_anything_else() {
     assert!(all.starts_with("accept sooner"), "{all}");
     assert!(all.contains("140/s arrive, 100/s are accepted"), "{all}");
     // 140/s x 0.9 s = 126, as a power of two; 128 / 100 a second = 1.28 s.
-    assert!(all.contains("[backlog 8 -> backlog 128] 140/s x the longest stall seen, 900 ms = 126; at least twice the present 8: 128; the last in such a queue waits 1280 ms"), "{all}");
+    assert!(all.contains("[backlog 8 -> backlog 128] 140/s x the longest stall seen, 900 ms = 126; at least twice the present 8, at most what is accepted in a second, 100; as a power of two 128; the last in such a queue waits 1280 ms"), "{all}");
 }
 
 #[test]
@@ -119,6 +119,7 @@ fn a_tenth_of_a_second_is_too_slow() {
 fn backlog_and_somaxconn_are_raised_together_where_somaxconn_cuts() {
     let mut window = with(ListenQueue {
         limit: 128,
+        accepted: 10_000,
         ..overflowing(durations(&[(MS, 1000)]))
     });
     window.tcp.as_mut().unwrap().settings.somaxconn = Some(128);
@@ -181,26 +182,56 @@ fn refused_connects_on_a_unix_socket_are_counted_by_client() {
 }
 
 #[test]
+fn a_longer_queue_is_no_remedy_where_what_waits_takes_a_second_already() {
+    let of = |limit| {
+        let f = only(check(&with(ListenQueue {
+            limit,
+            ..overflowing(durations(&[(900 * MS, 1000)]))
+        })));
+        remedies(&f).contains("backlog")
+    };
+    // 100 are accepted in a second.
+    assert!(of(99));
+    assert!(!of(100));
+}
+
+#[test]
 fn what_a_unix_listener_accepted_is_known_from_the_calls() {
-    let mut window = refused();
-    window.calls = vec![Calls {
+    let of = |count| {
+        let mut window = refused();
+        window.calls = accepts(count);
+        only(check(&window))
+    };
+    // 38 of 10,000 arrivals; 512 that wait take half a second.
+    let f = of(9_965);
+    assert_eq!(
+        (f.severity, f.confidence.level),
+        (Severity::Warning, Level::High)
+    );
+    assert!(
+        summary(&f).contains(
+            "At 996.2/s accepted, the 512 that wait take 514 ms: the process is too slow"
+        ),
+        "{}",
+        summary(&f)
+    );
+    assert!(f.title.ends_with("accepts them too slowly"));
+    assert!(of(99_995).title.contains("bursts are larger"));
+}
+
+fn accepts(count: u64) -> Vec<Calls> {
+    vec![Calls {
         pid: Some(1),
         comm: b"php-fpm8.2".to_vec(),
         op: "accept4",
         peer: on_path(SOCK),
-        count: 9_965,
+        count,
         total_ns: 0,
         blocked_ns: 0,
         max_ns: 0,
         errors: vec![(libc::EAGAIN as u32, 3)],
         durations: Durations::default(),
-    }];
-    let f = only(check(&window));
-    // 38 of 10,000 arrivals.
-    assert_eq!(
-        (f.severity, f.confidence.level),
-        (Severity::Warning, Level::High)
-    );
+    }]
 }
 
 #[test]
@@ -373,11 +404,18 @@ fn the_queue_of_a_pool_whose_workers_wait_is_a_symptom() {
     let mut window = window_of(412, INCIDENT_A);
     window.tcp = refused().tcp;
     for listener in &mut window.tcp.as_mut().unwrap().listeners {
-        listener.owners.push(process(3, "php-fpm8.2"));
+        // The master holds it, too.
+        listener.owners = vec![process(1000, ""), process(3, "php-fpm8.2")];
     }
     let diagnosis = run(&window);
     assert_eq!(diagnosis.findings.len(), 1, "{:#?}", diagnosis.findings);
     let symptom = &diagnosis.findings[0].symptoms[0];
     assert_eq!(symptom.rule, RULE.reference());
     assert_eq!(symptom.culprit.group.as_deref(), Some(&b"www"[..]));
+    assert_eq!(symptom.culprit.pid, Some(3));
+    assert!(
+        summary(symptom).contains("fpm.sock (php-fpm8.2 (pid 3), process 1000) was full"),
+        "{}",
+        summary(symptom)
+    );
 }

@@ -64,7 +64,7 @@ fn headline(case: &Case<'_>) -> Sentence {
     let mut listener = vec![tcp::address(&q.address)];
     if !q.owners.is_empty() {
         listener.push(" (".into());
-        listener.extend(tcp::processes(&q.owners));
+        listener.extend(tcp::processes(case.owners()));
         listener.push(")".into());
     }
     let count = |n: u64| Piece::from(Quantity::count(n as f64));
@@ -141,21 +141,28 @@ fn limit(case: &Case<'_>) -> Sentence {
 }
 
 fn wait(case: &Case<'_>) -> Option<Sentence> {
-    let wait = &case.queue.wait;
-    let (p50, p99) = (
-        Quantity::ns(wait.quantile(0.5)),
-        Quantity::ns(wait.quantile(0.99)),
-    );
+    let q = case.queue;
     let verdict = if case.slow()? {
         ": the process is too slow in accepting; a longer queue only makes clients wait longer."
     } else {
         ": the process keeps up on average; the bursts are larger than the queue."
     };
+    if q.wait.is_empty() {
+        return Some(sentence![
+            "At ",
+            per_second(case, case.accepted),
+            " accepted, the ",
+            Quantity::count(q.queue_max as f64),
+            " that wait take ",
+            Quantity::ns(case.wait_ns()?),
+            verdict,
+        ]);
+    }
     Some(sentence![
         "From the end of the handshake to accept() it takes ",
-        p50,
+        Quantity::ns(q.wait.quantile(0.5)),
         " (p50), ",
-        p99,
+        Quantity::ns(q.wait.quantile(0.99)),
         " (p99)",
         verdict,
     ])
