@@ -176,13 +176,13 @@ impl Rows {
         all
     }
 
-    /// Connections that accept() handed out at a listener, and the time since they were established.
-    pub fn accepted(&self, listener: &Peer) -> (u64, Durations) {
-        let mut all = (0, Durations::default());
-        let rows = self.0.iter();
-        for row in rows.filter(|r| r.new == state::ACCEPTED && r.peer == *listener) {
-            all.0 += row.count;
-            all.1.add(&row.durations);
+    /// Connections that accept() handed out by listener, and the time since they were established.
+    pub fn accepted(&self) -> HashMap<&Peer, (u64, Durations)> {
+        let mut all: HashMap<&Peer, (u64, Durations)> = HashMap::new();
+        for row in self.0.iter().filter(|r| r.new == state::ACCEPTED) {
+            let sum = all.entry(&row.peer).or_default();
+            sum.0 += row.count;
+            sum.1.add(&row.durations);
         }
         all
     }

@@ -311,7 +311,7 @@ impl TcpFold {
             let census = self.censuses > 1;
             let (count, durations, source) = match state {
                 state::FIN_WAIT2 if census => {
-                    let stays = self.fin_wait2.stays(None);
+                    let stays = self.fin_wait2.all();
                     let known = watched.then_some(entered);
                     let (count, durations) = stays.finish(known, self.fin_wait2.pace());
                     (count, durations, "census")
@@ -335,7 +335,7 @@ impl TcpFold {
             let entered = if state == state::TIME_WAIT {
                 self.time_wait.entered()
             } else if state == state::FIN_WAIT2 && !watched {
-                self.fin_wait2.stays(None).begun
+                self.fin_wait2.all().begun
             } else {
                 entered
             };
@@ -371,14 +371,14 @@ impl TcpFold {
         }
         let mut out: Vec<HalfClosed> = self
             .fin_wait2
-            .peers()
-            .map(|key| {
-                let states = counts.get(key).copied().unwrap_or_default();
-                let peer = peer_of(key);
+            .by_peer()
+            .into_iter()
+            .map(|(key, stays)| {
+                let states = counts.get(&key).copied().unwrap_or_default();
+                let peer = peer_of(&key);
                 let entered = flows.get(&peer).map_or(0, |flow| flow.half_closed);
-                let stays = self.fin_wait2.stays(Some(key));
                 let known = watched.then_some(entered);
-                let Present { age, holders, .. } = present.remove(key).unwrap_or_default();
+                let Present { age, holders, .. } = present.remove(&key).unwrap_or_default();
                 let (_, left) = stays.finish(known, self.fin_wait2.pace());
                 let mut holders: Vec<(Process, u64, i32)> = holders
                     .into_iter()

@@ -215,11 +215,6 @@ impl FinWait2Fold {
         }
     }
 
-    /// The peers towards which any socket was in FIN_WAIT_2.
-    pub fn peers(&self) -> impl Iterator<Item = &CensusKey> {
-        self.by_peer.keys()
-    }
-
     /// How often it was looked.
     pub fn pace(&self) -> Pace {
         Pace {
@@ -228,15 +223,27 @@ impl FinWait2Fold {
         }
     }
 
-    /// What became of the stays, of all peers or of one.
-    pub fn stays(&self, whose_key: Option<&CensusKey>) -> Stays {
-        let stays = whose_key.map_or(Some(&self.all), |key| self.by_peer.get(key));
-        let of = |stay: &&Stay| whose_key.is_none_or(|key| whose(&stay.socket.key) == *key);
-        let open = self.present.values().filter(|s| s.new && s.seen == 1);
+    /// What became of all stays.
+    pub fn all(&self) -> Stays {
         Stays {
-            open: open.filter(of).count() as u64,
-            ..stays.cloned().unwrap_or_default()
+            open: self.open().count() as u64,
+            ..self.all.clone()
         }
+    }
+
+    /// The same for each peer towards which any socket was in FIN_WAIT_2.
+    pub fn by_peer(&self) -> HashMap<CensusKey, Stays> {
+        let mut by_peer = self.by_peer.clone();
+        for stay in self.open() {
+            if let Some(stays) = by_peer.get_mut(&whose(&stay.socket.key)) {
+                stays.open += 1;
+            }
+        }
+        by_peer
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Stay> {
+        self.present.values().filter(|s| s.new && s.seen == 1)
     }
 
     /// What is there at the last census, by peer, with who holds it.

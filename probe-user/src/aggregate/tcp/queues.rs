@@ -138,6 +138,7 @@ impl Queues {
         name: impl Fn(u32) -> Process,
     ) -> Vec<ListenQueue> {
         let mut refused = refused.clone();
+        let accepted = rows.accepted();
         let mut out = Vec::new();
         // Of several sockets with one path (a restart), the one that is there has the refusals.
         let mut sockets: Vec<&Queue> = self.sockets.values().collect();
@@ -152,7 +153,7 @@ impl Queues {
             if overflows == 0 && !self.there(queue) {
                 continue;
             }
-            let (accepted, wait) = rows.accepted(&address);
+            let (accepted, wait) = accepted.get(&address).cloned().unwrap_or_default();
             out.push(ListenQueue {
                 address,
                 tcp,

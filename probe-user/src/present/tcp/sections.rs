@@ -35,13 +35,19 @@ impl Page<'_> {
     pub fn write(&self, out: &mut String) {
         self.states(out);
         self.peers(out);
-        self.processes(out);
+        if !self.tight {
+            self.processes(out);
+        }
         self.half_closed(out);
         self.ports(out);
         self.queues(out);
         self.failed(out);
         self.gaps(out);
         self.counters(out);
+        // Where room is short, trouble comes first.
+        if self.tight {
+            self.processes(out);
+        }
     }
 
     fn heading(&self, out: &mut String, text: &str) {
