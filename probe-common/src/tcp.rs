@@ -305,7 +305,8 @@ shared! {
         pub comm: [u8; COMM_LEN],
     }
 
-    /// listen() succeeded, or a TCP listener was closed, on the ring.
+    /// listen() succeeded, or a TCP listener was closed, on the ring. Each socket counts by itself: another one
+    /// may go on listening on the same address (SO_REUSEPORT), and a second listen() changes the backlog.
     pub struct Listening {
         /// [`crate::request::event::LISTENING`].
         pub event: u32,

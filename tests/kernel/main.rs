@@ -59,6 +59,7 @@ const TESTS: &[harness::Test] = tests! {
         a_client_that_closes_first,
         a_client_that_closes_first_over_ipv6,
         a_server_that_closes_first,
+        closing_what_was_shut_down_is_no_transition,
         a_reset_ends_both_sides,
         a_wildcard_listener_is_named_as_it_listens,
         a_wildcard_listener_from_before_is_known,

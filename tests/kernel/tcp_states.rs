@@ -183,6 +183,39 @@ pub fn a_server_that_closes_first() -> anyhow::Result<()> {
     Ok(())
 }
 
+pub fn closing_what_was_shut_down_is_no_transition() -> anyhow::Result<()> {
+    fn shuts_down_first(fd: i32) -> u64 {
+        std::thread::sleep(WHILE);
+        sys::shutdown_write(fd).expect("shutdown");
+        // In FIN_WAIT_2: the tracepoint shows it once more.
+        std::thread::sleep(WHILE / 4);
+        sys::close(fd).expect("close");
+        std::thread::sleep(4 * WHILE);
+        0
+    }
+    let netns = Netns::enter()?;
+    let mut server = server(V4, closes_second)?;
+    let mut client = client(V4, shuts_down_first)?;
+    let mut watch = TcpWatch::start(netns, &[(&server, "server"), (&client, "client")])?;
+    run(&mut watch, &mut server, &mut client)?;
+    let (to, listener) = texts(V4);
+    let inbound = format!("in tcp :{PORT}");
+    watch.expect(&[
+        (&format!("server {listener} closed>listen"), 1),
+        (&format!("client {to} closed>syn_sent"), ROUNDS),
+        (&format!("- {listener} listen>syn_received"), ROUNDS),
+        (&format!("client {to} syn_sent>established"), ROUNDS),
+        (&format!("- {inbound} syn_received>established"), ROUNDS),
+        (&format!("server {listener} established>accepted"), ROUNDS),
+        (&format!("client {to} established>fin_wait_1"), ROUNDS),
+        (&format!("server {inbound} established>close_wait"), ROUNDS),
+        (&format!("client {to} fin_wait_1>fin_wait_2"), ROUNDS),
+        (&format!("client {to} fin_wait_2>closed"), ROUNDS),
+        (&format!("server {inbound} close_wait>last_ack"), ROUNDS),
+        (&format!("server {inbound} last_ack>closed"), ROUNDS),
+    ])
+}
+
 pub fn a_reset_ends_both_sides() -> anyhow::Result<()> {
     // Closing with bytes unread resets the connection.
     fn resets(fd: i32) -> u64 {

@@ -44,7 +44,7 @@ fn accepted(work: &mut Work, sock: u64) -> Option<()> {
                 listener = row.listener;
             }
             if row.established_ns != 0 {
-                dwell = now - row.established_ns;
+                dwell = now.saturating_sub(row.established_ns);
             }
             row.listener = 0;
             row.established_ns = 0;

@@ -13,7 +13,7 @@ use probe_common::{
 use super::{IPPROTO_MPTCP, IPPROTO_TCP, watched};
 use crate::{
     charge, lifecycle,
-    maps::{IN_CALL, TCP_CALLS, TCP_SOCKETS, config, found, lost},
+    maps::{IN_CALL, LISTEN_PORTS, TCP_CALLS, TCP_SOCKETS, config, found, lost},
     mem,
     peer::{self, sock_of_fd},
 };
@@ -71,6 +71,9 @@ fn returns(ctx: &TracePointContext) -> Option<()> {
     }
     charge::register(&mut peer.id, IN_CALL);
     // A socket that was not bound has got its port only after the transition.
+    if call.protocol != 0 {
+        port(call.sock);
+    }
     if let Some(row) = TCP_SOCKETS.get_ptr_mut(call.sock) {
         // SAFETY: a live map value; a word is written whole.
         unsafe { (*row).peer = peer.id };
@@ -79,6 +82,16 @@ fn returns(ctx: &TracePointContext) -> Option<()> {
     mem::current_comm(&mut comm);
     send(1, mem::now_ns(), peer.id, tgid, call.argument, comm);
     Some(())
+}
+
+/// Notes the port that a TCP socket listens on: it tells inbound connections from outbound ones, in every
+/// namespace.
+#[inline(always)]
+pub fn port(sock: u64) {
+    let port = mem::kernel::<u16>(sock + config!(offsets.skc_num) as u64).unwrap_or(0);
+    if port != 0 {
+        let _ = LISTEN_PORTS.insert(port as u32, 1, 0);
+    }
 }
 
 /// A TCP listener was closed.

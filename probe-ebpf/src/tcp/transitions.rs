@@ -35,10 +35,7 @@ use probe_common::{
 use super::{AF_INET, Side, Work, connects, listens, with_work};
 use crate::{
     established, lifecycle,
-    maps::{
-        LISTEN_PORTS, TCP_SOCKETS, TRANSITIONS, ZERO_TRANSITION, atomic_add32, atomic_add64,
-        config, lost,
-    },
+    maps::{TCP_SOCKETS, TRANSITIONS, ZERO_TRANSITION, atomic_add32, atomic_add64, config, lost},
     mem,
     sched::arg,
 };
@@ -60,11 +57,12 @@ pub const UNTIMED: u64 = u64::MAX;
 pub fn on_tcp_state(ctx: RawTracePointContext) -> i32 {
     // (sk, oldstate, newstate)
     let (sock, old, new) = (arg(&ctx, 0), arg(&ctx, 1) as u32, arg(&ctx, 2) as u32);
-    if new == LISTEN
-        && let Some(port) = mem::kernel::<u16>(sock + config!(offsets.skc_num) as u64)
-    {
-        // Which connections are inbound; of every namespace.
-        let _ = LISTEN_PORTS.insert(port as u32, 1, 0);
+    if old == new {
+        // close() behind a shutdown(): `tcp_close_state` sets the state that there is.
+        return 0;
+    }
+    if new == LISTEN {
+        listens::port(sock);
     }
     if config!(established) != 0 && old == SYN_SENT {
         let _ = established::connect_ends(sock, new);
@@ -136,7 +134,7 @@ fn transition(work: &mut Work, sock: u64, old: u32, new: u32) -> Option<()> {
     }
     let swapped = old == FIN_WAIT2 && new == CLOSE;
     let dwell = if socket.since_ns != 0 && socket.state == old && !swapped {
-        now - socket.since_ns
+        now.saturating_sub(socket.since_ns)
     } else {
         UNTIMED
     };

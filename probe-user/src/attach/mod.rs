@@ -247,7 +247,7 @@ fn watch(
     let mut ebpf = load(&resolved.config, options)?;
     if let Some(reason) = selftest::run(&mut ebpf, &mut resolved)? {
         // Offsets that do not find our own socket would not find anybody's: load again without them.
-        for id in ["peers", "connects", "listens", "accepts"] {
+        for id in resolve::NEED_PEERS.iter().chain(&["peers"]) {
             resolved.off(id, reason.clone());
         }
         resolve::switch(catalogue, &mut resolved);

@@ -122,6 +122,18 @@ pub fn resolve(
             resolved.off(id, reason.clone());
         }
     }
+    for (id, call, arguments) in TCP_CALLS {
+        if probes.iter().any(|p| p.id == *id)
+            && let Err(reason) = record_layout(tracefs, call, *arguments)
+        {
+            resolved.off(id, reason);
+        }
+    }
+    if let Some(reason) = resolved.reason("peers").map(str::to_owned) {
+        NEED_PEERS
+            .iter()
+            .for_each(|id| resolved.off(id, reason.clone()));
+    }
     if !options.fastcgi {
         resolved.off("fastcgi", "switched off (--no-fastcgi)".to_owned());
     }
@@ -157,27 +169,42 @@ fn members(probe: &Probe, btf: &Btf, config: &mut Config) -> Result<(), String> 
     Ok(())
 }
 
+/// Probes that are nothing without `peers`: they find a socket by its descriptor.
+pub const NEED_PEERS: &[&str] = &["connects", "listens", "accepts"];
+
+/// The calls that the probes of TCP see, and how many arguments each has.
+const TCP_CALLS: &[(&str, &str, u32)] = &[
+    ("connects", "connect", 3),
+    ("listens", "listen", 2),
+    ("accepts", "accept", 3),
+    ("accepts", "accept4", 4),
+];
+
+/// The records of all calls that are accounted are laid out as expected.
+fn syscall_layout(tracefs: &Path) -> Result<(), String> {
+    OPS[1..]
+        .iter()
+        .try_for_each(|op| record_layout(tracefs, op.name, u32::from(op.args)))
+}
+
 /// The records of system calls have had one shape since they exist; it is compiled in for speed, so it
 /// is compared here: number at 8, arguments from 16 in steps of 8, the result at 16.
-fn syscall_layout(tracefs: &Path) -> Result<(), String> {
+fn record_layout(tracefs: &Path, call: &str, arguments: u32) -> Result<(), String> {
     let nr = Some(Field { offset: 8, size: 4 });
-    for op in &OPS[1..] {
-        for entry in [true, false] {
-            let name = format!("sys_{}_{}", if entry { "enter" } else { "exit" }, op.name);
-            let Ok(format) = Format::read(tracefs, "syscalls", &name) else {
-                continue;
-            };
-            let shape_ok = format.field("__syscall_nr") == nr
-                && (entry
-                    || format.field("ret")
-                        == Some(Field {
-                            offset: 16,
-                            size: 8,
-                        }))
-                && (!entry || format.arguments() == u32::from(op.args));
-            if !shape_ok {
-                return Err(format!("the record of {name} is not laid out as expected"));
-            }
+    let ret = Some(Field {
+        offset: 16,
+        size: 8,
+    });
+    for entry in [true, false] {
+        let name = format!("sys_{}_{call}", if entry { "enter" } else { "exit" });
+        let Ok(format) = Format::read(tracefs, "syscalls", &name) else {
+            continue;
+        };
+        let shape_ok = format.field("__syscall_nr") == nr
+            && (entry || format.field("ret") == ret)
+            && (!entry || format.arguments() == arguments);
+        if !shape_ok {
+            return Err(format!("the record of {name} is not laid out as expected"));
         }
     }
     Ok(())
