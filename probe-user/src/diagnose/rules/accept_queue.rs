@@ -41,7 +41,11 @@ at least 100 ms, the process accepts too slowly, and a longer queue only makes c
 are accepted at once, the bursts are larger than the queue.
 
 Dropped SYNs (TCPReqQFullDrop) and SYN cookies are told apart: they mean that handshakes begin faster than \
-they end, as in a SYN flood.
+they end, as in a SYN flood. Cookies beside an accept queue that overflows are not told: both queues have \
+the same limit.
+
+When the workers of a pool wait for a slow peer (W01) and their queue overflows, T03 is listed as a symptom \
+of that.
 
 Severity: critical when at least 1 % of the arrivals are turned away, warning when fewer are, info when the \
 queue was full at half of the looks and nothing was turned away. SYN queue: warning when handshakes were \
@@ -63,8 +67,8 @@ The limit belongs to the network namespace: in a container, ask inside it.
 
     sysctl net.core.somaxconn",
     try_: "When connections wait long for accept(): more workers, or less work in each before the next accept(); \
-find out what the workers wait for (W01) first. When they do not: a longer queue. That takes the backlog of \
-the application and net.core.somaxconn together, and listen() called again: nginx does so on reload (listen \
+find out what the workers wait for (W01) first. When they do not: a longer queue, as long as what waits in it \
+is accepted within a second. That takes the backlog of the application and net.core.somaxconn together, and listen() called again: nginx does so on reload (listen \
 ... backlog=N), PHP-FPM only on restart (listen.backlog = N).
 
 net.ipv4.tcp_abort_on_overflow=1 makes the kernel reset a connection instead of dropping the end of its \

@@ -196,7 +196,7 @@ impl<'a> Case<'a> {
         let filled = used as f64 / ports.usable.max(1) as f64;
         let kind = if ports.failures > 0 && filled >= BELIEVED {
             Kind::Failing
-        } else if filled >= NEARLY_FULL {
+        } else if filled >= NEARLY_FULL && ports.usable > 0 {
             Kind::Full
         } else if ports.seconds_left.is_some() && !capped(tcp, ports) {
             Kind::Ahead

@@ -25,7 +25,6 @@ pub(super) fn remedies(case: &Case<'_>) -> Vec<Remedy> {
 }
 
 fn accept_sooner(case: &Case<'_>) -> Remedy {
-    let q = case.queue;
     let mut text =
         sentence!["accept sooner: more workers, or less work in each before it accepts again"];
     if let Some(owner) = case.owners().first() {
