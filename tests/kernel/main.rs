@@ -10,6 +10,7 @@ mod hygiene;
 mod requests;
 mod shapes;
 mod steps;
+mod tcp_census;
 mod tcp_connects;
 mod tcp_seen;
 mod tcp_states;
@@ -69,6 +70,17 @@ const TESTS: &[harness::Test] = tests! {
         the_namespace_of_a_process_is_watched,
         each_transition_is_an_event,
         a_full_table_is_counted,
+    }
+    tcp_census::{
+        every_state_is_counted,
+        ipv6_and_ipv4_in_its_clothes,
+        an_orphan_with_a_long_timeout_stays_a_socket,
+        owners_and_holders_have_names_and_descriptors,
+        queues_and_drops_of_listeners,
+        time_wait_is_told_apart_by_age,
+        what_finds_no_row_is_counted_all_the_same,
+        more_than_a_buffer_is_listed_exactly,
+        the_census_of_another_namespace,
     }
     tcp_connects::{
         a_refused_connect_is_reported_once_however_it_is_learnt,

@@ -41,6 +41,19 @@ pub static CENSUS_TOTALS: Array<CensusTotals> = Array::with_max_entries(1, BPF_F
 #[map]
 pub static CENSUS_PORTS: Array<[u64; PORT_WORDS]> = Array::with_max_entries(1, 0);
 
+/// What is known of the socket at hand. In a map, because the verifier does not follow values through it: on the
+/// stack, each combination of kind, direction and column would be verified on its own.
+#[map]
+static AT_HAND: Array<AtHand> = Array::with_max_entries(1, 0);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct AtHand {
+    key: CensusKey,
+    column: u32,
+    pad: u32,
+}
+
 /// Context of an iterator over sockets (`struct bpf_iter__tcp`, net/ipv4/tcp_ipv4.c).
 #[repr(C)]
 pub struct Context {
@@ -106,11 +119,14 @@ fn try_census(ctx: *const Context) -> Option<()> {
     if sk.is_null() {
         return None;
     }
-    let mut key = CensusKey::ZERO;
+    // SAFETY: as for the totals.
+    let at_hand = unsafe { &mut *AT_HAND.get_ptr_mut(0)? };
+    let key = &mut at_hand.key;
+    *key = CensusKey::ZERO;
     let state: u8 = load(sk, config!(offsets.skc_state));
     let num: u16 = load(sk, config!(offsets.skc_num));
     let dport = load::<u16>(sk, config!(offsets.skc_dport)).swap_bytes();
-    if !addresses(sk, state, &mut key) {
+    if !addresses(sk, state, key) {
         totals.unreadable += 1;
         return None;
     }
@@ -130,12 +146,12 @@ fn try_census(ctx: *const Context) -> Option<()> {
             let (substate, expires) = timewait(sk)?;
             if substate == state::FIN_WAIT2 {
                 column = column::FIN_WAIT2_TIMEWAIT;
-                direct(&mut key, num, dport, *word & bit != 0);
-                if !list(meta, totals, sk, column, expires, num, dport, &key) {
+                direct(key, num, dport, *word & bit != 0);
+                if !list(meta, totals, sk, column, expires, num, dport, key) {
                     return None;
                 }
             } else {
-                direct(&mut key, num, dport, *word & bit != 0);
+                direct(key, num, dport, *word & bit != 0);
                 let cohort = expires >> config!(cohort_shift) & (COHORTS as u64 - 1);
                 let cohort = mem::opaque(cohort as usize);
                 if cohort >= COHORTS {
@@ -151,8 +167,8 @@ fn try_census(ctx: *const Context) -> Option<()> {
             if socket == 0 {
                 column = column::FIN_WAIT2_ORPHAN;
             }
-            direct(&mut key, num, dport, *word & bit != 0);
-            if !list(meta, totals, sk, column, 0, num, dport, &key) {
+            direct(key, num, dport, *word & bit != 0);
+            if !list(meta, totals, sk, column, 0, num, dport, key) {
                 return None;
             }
         }
@@ -160,23 +176,24 @@ fn try_census(ctx: *const Context) -> Option<()> {
             *word |= bit;
             key.flags = flag::LISTENER;
             key.port = num;
-            if !listener(meta, sk as u64, num, &key) {
+            if !listener(meta, sk as u64, num, key) {
                 return None;
             }
         }
         state::NEW_SYN_RECV => {
             column = state::SYN_RECV as usize;
-            direct(&mut key, num, dport, *word & bit != 0);
+            direct(key, num, dport, *word & bit != 0);
         }
-        _ => direct(&mut key, num, dport, *word & bit != 0),
+        _ => direct(key, num, dport, *word & bit != 0),
     }
-    let column = mem::opaque(column & (column::COUNT - 1));
+    at_hand.column = column as u32;
+    let column = mem::opaque(mem::reload(&at_hand.column) as usize & (column::COUNT - 1));
     if column >= column::COUNT {
         return None;
     }
     // SAFETY: the index was just checked.
     unsafe { *totals.counts.get_unchecked_mut(column) += 1 };
-    match row(&key, totals.epoch) {
+    match row(&at_hand.key, totals.epoch) {
         // SAFETY: as above; nobody else has the row.
         Some(row) => unsafe { *(*row).counts.get_unchecked_mut(column) += 1 },
         // SAFETY: as above.
