@@ -168,3 +168,26 @@ impl TimeWaitFold {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_holds_every_timer_at_every_speed_of_the_clock() {
+        for (hz, shift) in [(100, 6), (250, 8), (300, 8), (1000, 10)] {
+            let clock = Clock { hz, shift };
+            let now = 4_000_000_123u64;
+            let jiffies = |s: i64| s * i64::from(hz);
+            // From timers that are 5 s late to those that were set just now.
+            for left_s in -5..=60 {
+                let expires = now.saturating_add_signed(jiffies(left_s));
+                let number = expires >> shift;
+                let found = clock.number(number % COHORTS as u64, now);
+                assert_eq!(found, i128::from(number), "{hz} Hz, {left_s} s left");
+                let age_s = clock.age_ns(found, now) as f64 / 1e9;
+                assert!((age_s - (60 - left_s) as f64).abs() < 0.6, "{age_s}");
+            }
+        }
+    }
+}

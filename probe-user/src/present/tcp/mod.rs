@@ -3,6 +3,8 @@
 pub mod events;
 mod json;
 mod sections;
+mod trouble;
+mod words;
 
 use serde::Serialize;
 
@@ -112,7 +114,7 @@ pub(super) fn closest(tcp: &Tcp) -> Vec<String> {
             "{} of {} waiting for accept() on {}",
             count(q.queue_max),
             count(q.limit),
-            sections::listener(&q.address, 60)
+            words::listener(&q.address, 60)
         ));
     }
     pieces
