@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use probe_tests::{
-    child::{self, Link},
+    child::{self, Child, Link},
     netns,
     sys::{self, Addr},
     tcp,
@@ -38,9 +38,17 @@ pub fn measure(bench: &Bench, count: u64) -> anyhow::Result<Vec<(&'static str, f
     netns::set("net/ipv4/tcp_tw_reuse", "0")?;
     netns::set_ports(1_024, 1_024 + PORTS as u16 - 1)?;
     calls::pin(0..bench.cpus)?;
-    let mut maker = child::fork(move |link| make(link, count))?;
     let begun = Instant::now();
-    maker.recv()?;
+    // One for each CPU: all must be there before the first are gone.
+    let makers = bench.cpus as u64;
+    let mut makers: Vec<Child> = (0..makers)
+        .map(|n| {
+            child::fork(move |link| make(link, count * (n + 1) / makers - count * n / makers, n))
+        })
+        .collect::<Result<_, _>>()?;
+    for maker in &mut makers {
+        maker.recv()?;
+    }
     eprintln!("bench: {count} sockets made in {:?}", begun.elapsed());
 
     let mut ss_ms = Vec::new();
@@ -85,13 +93,14 @@ fn still_there(counted: Option<u64>, made: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make(link: &mut Link, count: u64) {
+fn make(link: &mut Link, count: u64, maker: u64) {
     // Any address of 127.0.0.0/8.
-    let any = Addr::Inet(([0, 0, 0, 0], 1).into());
+    let port = 1 + maker as u16;
+    let any = Addr::Inet(([0, 0, 0, 0], port).into());
     let listener = tcp::listen(&any, 16).expect("listen");
     for n in 0..count {
         let [.., third, fourth] = (n / PER_DESTINATION + 1).to_be_bytes();
-        let to = Addr::Inet(([127, 0, third, fourth], 1).into());
+        let to = Addr::Inet(([127, 0, third, fourth], port).into());
         let client = sys::connected(&to).expect("connect");
         let server = sys::accept(listener).expect("accept");
         sys::close(client).expect("close");
