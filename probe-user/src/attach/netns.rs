@@ -128,7 +128,7 @@ fn listener(line: &str) -> Option<PeerKey> {
     let mut bytes = Vec::new();
     // The kernel prints words of its own byte order.
     for word in address.as_bytes().chunks(8) {
-        let word = str::from_utf8(word).ok()?;
+        let word = str::from_utf8(word).ok().filter(|word| word.len() == 8)?;
         bytes.extend(u32::from_str_radix(word, 16).ok()?.to_ne_bytes());
     }
     let mut key = PeerKey::ZERO;

@@ -5,6 +5,8 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::{cli::Color, error::Error};
 
 /// Whether to colour what goes to stdout.
@@ -37,6 +39,19 @@ pub enum Reader {
 pub fn print(text: &str) -> Result<Reader, Error> {
     let mut out = io::stdout().lock();
     judge(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Whether the reader of stdout is still there, for when there is nothing to write.
+pub fn reader() -> Reader {
+    let out = io::stdout();
+    // Asked for nothing, the kernel still tells of a pipe without a reader.
+    let mut polled = [PollFd::new(&out, PollFlags::empty())];
+    let told = poll(&mut polled, Some(&Timespec::default())).is_ok_and(|n| n > 0);
+    if told && polled[0].revents().contains(PollFlags::ERR) {
+        Reader::Gone
+    } else {
+        Reader::There
+    }
 }
 
 /// What the result of writing to stdout means.

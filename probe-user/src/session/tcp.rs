@@ -231,9 +231,11 @@ async fn follow(args: &Tcp, mut live: Live) -> Result<u8, Error> {
             shown += 1;
             left -= 1;
         }
-        if !text.is_empty() {
-            reader = output::print(&text)?;
-        }
+        reader = if text.is_empty() {
+            output::reader()
+        } else {
+            output::print(&text)?
+        };
     }
     let _detaching = live.detach();
     let lost: Vec<u64> = losses

@@ -116,3 +116,27 @@ fn add(row: &mut Row, count: u64, first_ns: u64, last_ns: u64) {
     row.first_ns = row.first_ns.min(first_ns);
     row.last_ns = row.last_ns.max(last_ns);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_come_and_go_do_not_fill_the_memory() {
+        let mut failed = Failed::default();
+        for tgid in 1..=9000 {
+            failed.push(&Connect {
+                errno: libc::EADDRNOTAVAIL as u32,
+                tgid,
+                peer: tgid.into(),
+                ..Connect::ZERO
+            });
+        }
+        assert_eq!(
+            (failed.rows.len(), failed.no_port.len()),
+            (MAX_ROWS, MAX_ROWS)
+        );
+        let rows = failed.finish(0, Peer::Special);
+        assert_eq!(rows.iter().map(|r| r.count).sum::<u64>(), 9000);
+    }
+}
