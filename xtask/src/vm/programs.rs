@@ -31,7 +31,7 @@ impl Programs {
     /// # Errors
     /// When a build fails, or a given program is not static.
     pub fn make(options: &Options, cache: &Path) -> Result<Self> {
-        let init = cargo(&["build", "--package=vm-init", "--bin=vm-init"], None)?;
+        let init = cargo("build", "vm-init", "--bin", "vm-init", None)?;
         let mut files = vec![("busybox".to_owned(), busybox(cache)?)];
         for path in &options.binary {
             let name = path
@@ -58,17 +58,11 @@ impl Programs {
             let object = std::env::var_os(object::VARIABLE)
                 .map_or_else(|| build::object().map(Into::into), Ok)?;
             if tool {
-                let path = cargo(
-                    &["build", "--package=probe-user", "--bin=stallscope"],
-                    Some(&object),
-                )?;
+                let path = cargo("build", "probe-user", "--bin", "stallscope", Some(&object))?;
                 files.push(("stallscope".to_owned(), path));
             }
             if options.exec.is_none() {
-                let path = cargo(
-                    &["test", "--package=probe-tests", "--test=kernel", "--no-run"],
-                    Some(&object),
-                )?;
+                let path = cargo("test", "probe-tests", "--test", "kernel", Some(&object))?;
                 files.push((TESTS.to_owned(), path));
             }
         }
@@ -121,10 +115,17 @@ fn busybox(cache: &Path) -> Result<PathBuf> {
 }
 
 /// Builds one static program, beside those of `dist`, and returns the path of the executable.
-fn cargo(args: &[&str], object: Option<&OsStr>) -> Result<PathBuf> {
+fn cargo(
+    verb: &str,
+    package: &str,
+    kind: &str,
+    name: &str,
+    object: Option<&OsStr>,
+) -> Result<PathBuf> {
     let mut cargo = sh::cargo();
     cargo
-        .args(args)
+        .args([verb, "--package", package, kind, name])
+        .args((verb == "test").then_some("--no-run"))
         .args([
             "--locked",
             "--release",
@@ -138,15 +139,21 @@ fn cargo(args: &[&str], object: Option<&OsStr>) -> Result<PathBuf> {
         cargo.env(object::VARIABLE, object);
     }
     let messages = sh::output(&mut cargo)?;
-    let made = executable(&messages)
-        .with_context(|| format!("cargo {} made no executable", args.join(" ")))?;
+    let made = executable(&messages, name)
+        .with_context(|| format!("cargo made no executable {name} of {package}"))?;
     Ok(PathBuf::from(made))
 }
 
-/// The last executable that cargo's messages name.
-fn executable(messages: &str) -> Option<&str> {
-    let (_, rest) = messages.rsplit_once("\"executable\":\"")?;
-    Some(rest.split_once('"')?.0)
+/// The executable of the target `name` in cargo's messages, one a line; a test comes with its package's programs.
+fn executable<'a>(messages: &'a str, name: &str) -> Option<&'a str> {
+    let target = format!("\"name\":\"{name}\"");
+    messages
+        .lines()
+        .filter(|line| line.contains(&target))
+        .find_map(|line| {
+            let (_, rest) = line.split_once("\"executable\":\"")?;
+            Some(rest.split_once('"')?.0)
+        })
 }
 
 #[cfg(test)]
@@ -154,10 +161,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_is_the_last_that_cargo_names() {
-        let text = "{\"reason\":\"compiler-artifact\",\"executable\":null}\nnot json\n\
-                    {\"reason\":\"compiler-artifact\",\"executable\":\"/t/kernel-1\"}\n{\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(text), Some("/t/kernel-1"));
-        assert_eq!(executable("{}"), None);
+    fn the_executable_is_that_of_the_target_whatever_else_is_made() {
+        let text = "{\"target\":{\"name\":\"kernel\"},\"executable\":null}\nnot json\n\
+                    {\"target\":{\"name\":\"kernel\"},\"executable\":\"/t/kernel-1\"}\n\
+                    {\"target\":{\"name\":\"bench\"},\"executable\":\"/t/bench\"}\n\
+                    {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(text, "kernel"), Some("/t/kernel-1"));
+        assert_eq!(executable(text, "stallscope"), None);
     }
 }
