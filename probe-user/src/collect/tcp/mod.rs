@@ -54,7 +54,7 @@ pub struct Owners {
     pub at_ns: u64,
     /// How long it took, ns.
     pub took_ns: u64,
-    /// TCP sockets by process and state number.
+    /// TCP sockets by process and state number; none for a process that holds Unix listeners only.
     pub processes: Vec<Owner>,
     /// Listening sockets, TCP and Unix, once for each process that holds one.
     pub listeners: Vec<Listener>,

@@ -41,12 +41,18 @@ impl Walker {
         let written = iterator::run(&self.link, stop);
         let took_ns = monotonic_ns() - at_ns;
         // Also when the walk failed: what it left would be counted again by the next.
-        let counts: StdHashMap<u32, tcp::Owner> =
+        let mut counts: StdHashMap<u32, tcp::Owner> =
             self.owners.iter().filter_map(Result::ok).collect();
         for pid in counts.keys() {
             let _ = self.owners.remove(pid);
         }
         let written = written?;
+        // Who holds a Unix listener and no TCP socket has a name as well.
+        for listener in &written.listeners {
+            counts
+                .entry(listener.tgid)
+                .or_insert(tcp::Owner { counts: [0; 16] });
+        }
         Ok(Owners {
             at_ns,
             took_ns,

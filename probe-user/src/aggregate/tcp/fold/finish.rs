@@ -119,6 +119,7 @@ impl TcpFold {
                 // What a process holds has no columns of its own for orphans.
                 states: States::of_row(&owner.counts),
             })
+            .filter(|p| p.states.total() > 0)
             .collect();
         list.sort_by_key(|p| (Reverse(p.states.total()), p.process.pid));
         list.truncate(MAX_TCP_ROWS);
