@@ -41,6 +41,7 @@ fn the_contract_of_the_document() {
     assert_eq!(v["window"]["start"], "2023-11-14T22:13:20.000Z");
     assert_eq!(v["window"]["duration_ns"], 10_000_000_000u64);
     let f = &v["findings"][0];
+    assert_eq!(f["explains_what"], "the time lost in requests");
     assert_eq!(f["rule"], "W01 blocking-upstream");
     assert_eq!(f["severity"], "critical");
     assert_eq!(f["culprit"]["peer"]["network.peer.address"], "203.0.113.5");
