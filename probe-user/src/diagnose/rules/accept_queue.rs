@@ -47,7 +47,8 @@ the same limit.
 When the workers of a pool wait for a slow peer (W01) and their queue overflows, T03 is listed as a symptom \
 of that.
 
-Severity: critical when at least 1 % of the arrivals are turned away, warning when fewer are, info when the \
+Severity: critical when at least 1 % of the arrivals are turned away, warning when fewer are or when how many were \
+accepted is not known, info when the \
 queue was full at half of the looks and nothing was turned away. SYN queue: warning when handshakes were \
 dropped, info when SYN cookies kept them.",
     matters: "A TCP client whose handshake is dropped is not told: it tries again after 1 s, 3 s, 7 s, so its page \
@@ -198,8 +199,9 @@ impl<'a> Case<'a> {
     fn severity(&self) -> Severity {
         match self.refused() {
             _ if self.queue.overflows == 0 => Severity::Info,
-            Some(share) if share < MANY_SHARE => Severity::Warning,
-            _ => Severity::Critical,
+            Some(share) if share >= MANY_SHARE => Severity::Critical,
+            // Fewer, or a share that nobody knows.
+            _ => Severity::Warning,
         }
     }
 

@@ -149,7 +149,8 @@ fn a_queue_that_is_as_long_as_makes_sense_is_not_made_longer() {
 #[test]
 fn refused_connects_on_a_unix_socket_are_counted_by_client() {
     let f = only(check(&refused()));
-    assert_eq!(f.severity, Severity::Critical);
+    // How many were accepted is not known.
+    assert_eq!(f.severity, Severity::Warning);
     assert_eq!((f.explains, f.explains_what), (0.5, "the failed connects"));
     let text = summary(&f);
     for words in [
