@@ -222,7 +222,10 @@ async fn follow(args: &Tcp, mut live: Live) -> Result<u8, Error> {
             }
             words |= events::needs_words(event);
             // The first ones were while we still attached.
-            let unix_ns = (event.at_ns + about.start_unix_ns).saturating_sub(about.start_ns);
+            let unix_ns = event
+                .at_ns
+                .saturating_add(about.start_unix_ns)
+                .saturating_sub(about.start_ns);
             text.push_str(&if args.json {
                 events::json(event, unix_ns)
             } else {

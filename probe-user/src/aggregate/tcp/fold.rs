@@ -137,7 +137,8 @@ impl TcpFold {
     fn clock(&self) -> Clock {
         Clock {
             hz: self.hz,
-            shift: self.cohort_shift,
+            // A cohort of about a second has a shift of 10 at most.
+            shift: self.cohort_shift.min(32),
         }
     }
 

@@ -70,7 +70,7 @@ pub(super) struct Clock {
 impl Clock {
     /// The number of the cohort that is at `index` in a census of this moment.
     fn number(self, index: u64, jiffies: u64) -> i128 {
-        let now = jiffies >> self.shift.min(63);
+        let now = jiffies >> self.shift;
         let ahead = index.wrapping_sub(now) % COHORTS as u64;
         let ahead = if ahead >= COHORTS as u64 - LATE {
             i128::from(ahead) - COHORTS as i128

@@ -54,6 +54,8 @@ pub(super) fn quantiles(durations: &Durations) -> (String, String) {
 /// A duration; what is about a minute in seconds, as timers are set.
 pub(super) fn stay(ns: u64) -> String {
     match ns / 1_000_000_000 {
+        // Too short for any census to meet one.
+        0 if ns == 0 => "~0 s".to_owned(),
         s @ 10..=180 => format!("{s} s"),
         _ => duration(ns),
     }
