@@ -49,7 +49,8 @@ impl Tool {
         Ok(tool)
     }
 
-    /// Waits until it has programs loaded and no descriptor has come or gone for a while.
+    /// Waits until it has programs loaded, has taken over Ctrl-C (stallscope does so once everything is attached),
+    /// and no descriptor has come or gone for a while.
     fn wait_until_attached(&mut self) -> anyhow::Result<()> {
         const QUIET: Duration = Duration::from_millis(400);
         let pid = self.process.id();
@@ -62,7 +63,9 @@ impl Tool {
             }
             let descriptors =
                 std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-            if descriptors != last || programs::held_by(pid).0.is_empty() {
+            let ready =
+                !programs::held_by(pid).0.is_empty() && programs::handles(pid, libc::SIGINT);
+            if descriptors != last || !ready {
                 (last, since) = (descriptors, Instant::now());
             } else if since.elapsed() > QUIET {
                 return Ok(());
