@@ -222,7 +222,8 @@ shared! {
 
     /// What transitions are added up by.
     pub struct TransitionKey {
-        /// Peer id, see [`crate::peer`]: who is at the other end, or the listener.
+        /// Peer id, see [`crate::peer`]: who is at the other end, or the listener. Beyond a number of clients, further
+        /// ones are together: an inbound peer with no address.
         pub peer: u64,
         /// Process that owns the socket: connected or accepted it, or closes it; 0 when not known. Never
         /// whoever was interrupted.

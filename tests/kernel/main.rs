@@ -69,6 +69,7 @@ const TESTS: &[harness::Test] = tests! {
         other_namespaces_stay_out,
         the_namespace_of_a_process_is_watched,
         each_transition_is_an_event,
+        very_many_clients_are_one,
         a_full_table_is_counted,
     }
     tcp_census::{

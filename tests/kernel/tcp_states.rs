@@ -490,6 +490,51 @@ pub fn each_transition_is_an_event() -> anyhow::Result<()> {
     Ok(())
 }
 
+pub fn very_many_clients_are_one() -> anyhow::Result<()> {
+    const CLIENTS: usize = 300;
+    let netns = Netns::enter()?;
+    let mut client = child::fork(|link| {
+        link.wait();
+        let listener = listen(&addr(V4), 8);
+        for i in 0..CLIENTS {
+            let from = Ipv4Addr::new(127, 2, (i / 250) as u8, (i % 250) as u8 + 1);
+            let fd = sys::socket(libc::AF_INET, libc::SOCK_STREAM).expect("socket");
+            sys::bind(fd, &SocketAddr::from((from, 0)).into()).expect("bind");
+            sys::connect(fd, &addr(V4)).expect("connect");
+            let accepted = sys::accept(listener).expect("accept");
+            sys::close(fd).expect("close");
+            sys::close(accepted).expect("close");
+        }
+        report_and_stay(link, &[]);
+    })?;
+    let mut watch = TcpWatch::start(netns, &[(&client, "client")])?;
+    watch.step(&mut client)?;
+    watch.read_until(|watch| {
+        watch
+            .table()
+            .get(&format!("client in tcp :{PORT} last_ack>closed"))
+            == Some(&(CLIENTS as u64))
+    })?;
+    let opened: Vec<u64> = watch
+        .tcp
+        .transitions
+        .iter()
+        .filter(|(key, _)| (key.old, key.new) == (state::SYN_RECV, state::ESTABLISHED))
+        .map(|(_, sum)| sum.sum.count)
+        .collect();
+    ensure!(opened.iter().sum::<u64>() == CLIENTS as u64, "{opened:?}");
+    // 256 by address, the rest in one row.
+    ensure!(
+        opened.len() == 257 && opened.contains(&(CLIENTS as u64 - 256)),
+        "{opened:?}"
+    );
+    let out = watch.sum(&format!("client tcp 127.0.0.1:{PORT} syn_sent>established"));
+    ensure!(out.sum.count == CLIENTS as u64, "{out:?}");
+    let lost = watch.losses[loss::slot::TRANSITIONS_FULL as usize];
+    ensure!(lost == 0, "{lost} lost");
+    Ok(())
+}
+
 pub fn a_full_table_is_counted() -> anyhow::Result<()> {
     // Two rows each, in a table of 4,096.
     const PEERS: u64 = 2_200;

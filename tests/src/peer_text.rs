@@ -29,7 +29,8 @@ pub fn peer_text(key: &PeerKey) -> String {
             let text = String::from_utf8_lossy(address).replace('\0', "@");
             format!("{way}unix {text}")
         }
-        (_, Some(_)) if inbound => format!("in {transport} :{}", key.local_port),
+        // Very many clients have no address.
+        (kind::INET | kind::INET6, _) if inbound => format!("in {transport} :{}", key.local_port),
         (_, Some(ip)) if listener => {
             format!(
                 "listen {transport} {}",

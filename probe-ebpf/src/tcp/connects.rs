@@ -84,14 +84,14 @@ fn returns(ctx: &TracePointContext) -> Option<()> {
     let _ = TCP_CALLS.remove(tid);
     let errno = mem::errno_of(mem::field::<i64>(ctx, 16));
     let tcp = is_tcp(call.protocol);
-    if errno == 0 {
-        // TCP's successes are transitions.
-        if tcp || nothing_fails() {
-            return None;
-        }
-    } else if errno == EINTR || errno == EISCONN || errno == EALREADY || errno == EINPROGRESS {
-        return None;
-    } else if call.reported != 0 || call.pending != 0 || tcp && errno == ECONNABORTED {
+    // TCP's successes are transitions.
+    let uninteresting = errno == 0 && (tcp || nothing_fails())
+        || errno == EINTR
+        || errno == EISCONN
+        || errno == EALREADY
+        || errno == EINPROGRESS;
+    let told_before = call.reported != 0 || call.pending != 0 || tcp && errno == ECONNABORTED;
+    if uninteresting || errno != 0 && told_before {
         return None;
     }
     let peer = found(0)?;

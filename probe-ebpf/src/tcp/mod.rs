@@ -16,7 +16,10 @@ pub mod listens;
 pub mod owners;
 pub mod transitions;
 
-use aya_ebpf::{macros::map, maps::PerCpuArray};
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
 use probe_common::{
     loss,
     peer::{PeerKey, flag, id, kind, special},
@@ -24,7 +27,7 @@ use probe_common::{
 };
 
 use crate::{
-    maps::{LISTEN_PORTS, NETNS, PEERS, config, lost},
+    maps::{LISTEN_PORTS, NETNS, PEERS, atomic_add64, config, lost},
     mem, peer,
 };
 
@@ -61,6 +64,29 @@ static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(2, 0);
 /// How many runs are under way on this CPU.
 #[map]
 static DEPTH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many clients are told apart by address.
+#[map]
+static CLIENTS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Clients whose transitions are told apart by address; further ones are together, by the port that they
+/// connected to. Each has some six pairs of states with one or two processes: this many fill the table of
+/// sums by half, whoever comes from the Internet, and leave the other half for what we connect to.
+const MAX_CLIENTS: u64 = 256;
+
+/// May another client have a name of its own?
+#[inline(always)]
+fn another_client() -> bool {
+    let Some(clients) = CLIENTS.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: a live map value; two CPUs at once may let in one more.
+    if unsafe { clients.read_volatile() } >= MAX_CLIENTS {
+        return false;
+    }
+    atomic_add64(clients, 1);
+    true
+}
 
 /// Runs `f` with a [`Work`] that nobody else uses meanwhile.
 #[inline(always)]
@@ -182,8 +208,18 @@ impl Work {
             lost(loss::slot::READ_FAILED);
             return special::UNKNOWN;
         }
+        if let Some(id) = self.named() {
+            return id;
+        }
+        if side == Side::Inbound && !another_client() {
+            // Clients of the port, without an address.
+            self.key.kind = kind::INET;
+            self.key.len = 0;
+            self.key.addr[0] = 0;
+            self.key.addr[1] = 0;
+        }
         let id = id(&self.key);
-        if PEERS.get_ptr(id).is_none() && PEERS.insert(id, &self.key, 0).is_err() {
+        if PEERS.insert(id, &self.key, 0).is_err() {
             lost(loss::slot::PEERS_FULL);
             return special::OTHER;
         }
