@@ -80,14 +80,16 @@ pub(super) struct Stays {
 }
 
 impl Stays {
-    /// How many left and how long they stayed, where `entered` of them came in: counted by transitions, or
-    /// `None` where these are not watched.
+    /// How many left and how long they stayed, where `entered` of them came in. `None`: nobody counted; then
+    /// those that a single census showed left as well, but how long they stayed is not known.
     pub fn finish(&self, entered: Option<u64>, pace: Pace) -> (u64, Durations) {
+        let mut durations = self.durations.clone();
+        let Some(entered) = entered else {
+            return (self.left + self.single, durations);
+        };
         let short = entered
-            .unwrap_or(0)
             .saturating_sub(self.long + self.open)
             .max(self.single);
-        let mut durations = self.durations.clone();
         if let Some(ns) = (self.single * pace.ns).checked_div(short)
             && pace.looks > 0
         {
@@ -167,11 +169,11 @@ impl FinWait2Fold {
             present.insert(id, stay);
         }
         if let Some(before) = before {
-            let end_ns = before.at_ns.midpoint(census.at_ns);
+            let (last, next) = (before.at_ns, census.at_ns.max(before.at_ns));
             for (id, stay) in std::mem::take(&mut self.present) {
                 let now = present.get(&id);
                 if now.is_none_or(|now: &Stay| !continues(&stay, &now.socket)) {
-                    self.count(&stay, |stays| left(stays, &stay, end_ns));
+                    self.count(&stay, |stays| left(stays, &stay, last, next));
                 }
             }
             if before.followed {
@@ -333,15 +335,18 @@ fn first_seen(socket: &FinWait2, census: &Census, before: Option<Before>, timers
     }
 }
 
-fn left(stays: &mut Stays, stay: &Stay, end_ns: u64) {
+/// The stay ended between the census that showed it last and the next one.
+fn left(stays: &mut Stays, stay: &Stay, last_ns: u64, next_ns: u64) {
     if stay.caught && stay.seen == 1 {
         stays.single += 1;
         return;
     }
     stays.left += 1;
-    // Of one that nobody saw begin, and that has no timer, the time that we saw it is a lower bound; from a
-    // single look there is none.
-    if stay.dated || stay.seen > 1 {
+    // Of one that nobody saw begin, and that has no timer, the time that we saw it is a lower bound. What a
+    // single look tells must at least be longer than what it leaves open.
+    let known = last_ns.saturating_sub(stay.entered_ns);
+    if stay.seen > 1 || stay.dated && known >= next_ns - last_ns {
+        let end_ns = last_ns.midpoint(next_ns);
         stays
             .durations
             .record(end_ns.saturating_sub(stay.entered_ns));

@@ -268,7 +268,8 @@ pub struct HalfClosed {
     pub left: Durations,
     /// How long those still there are in it so far; a lower bound for held ones that were there before us.
     pub age: Durations,
-    /// Sockets that came into the state in the window, per second.
+    /// Sockets that came into the state in the window, per second; where transitions do not tell this peer
+    /// from others, those that a census met.
     pub entered_per_s: f64,
 }
 

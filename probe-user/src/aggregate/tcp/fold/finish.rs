@@ -219,8 +219,12 @@ impl TcpFold {
             .map(|(key, stays)| {
                 let states = counts.get(&key).copied().unwrap_or_default();
                 let peer = peer_of(&key);
-                let entered = flows.get(&peer).map_or(0, |flow| flow.half_closed);
-                let known = watched.then_some(entered);
+                let entered = match flows.get(&peer) {
+                    Some(flow) => Some(flow.half_closed),
+                    // It may be among those that are counted together.
+                    None => (!flows.contains_key(&any_client(&peer))).then_some(0),
+                };
+                let known = entered.filter(|_| watched);
                 let Present { age, holders, .. } = present.remove(&key).unwrap_or_default();
                 let (_, left) = stays.finish(known, self.fin_wait2.pace());
                 let mut holders: Vec<(Process, u64, i32)> = holders
@@ -306,6 +310,17 @@ fn sockets(census: &Census, flows: &HashMap<Peer, Flow>) -> (Vec<PeerSockets>, S
     let rest = list.split_off(list.len().min(MAX_TCP_ROWS));
     rest.iter().for_each(|p| other.add(&p.states));
     (list, other)
+}
+
+/// All clients of a port together: what the kernel side makes of those beyond a number.
+fn any_client(peer: &Peer) -> Peer {
+    match peer {
+        Peer::Inbound { on, .. } => Peer::Inbound {
+            on: on.clone(),
+            address: None,
+        },
+        other => other.clone(),
+    }
 }
 
 /// How much each counter grew.

@@ -174,3 +174,40 @@ fn holders_are_named_with_a_descriptor() {
     let tcp = window(vec![reading], 9);
     assert_eq!(tcp.half_closed[0].holders, [(process(7, "proxy"), 2, 12)]);
 }
+
+#[test]
+fn clients_that_are_counted_together_have_no_short_stays_of_their_own() {
+    // As in the test above, but it is clients that do not close, and only all of them are counted.
+    let inbound = |socket: FinWait2| FinWait2 {
+        key: CensusKey {
+            flags: flag::INBOUND,
+            ..socket.key
+        },
+        ..socket
+    };
+    let mut censuses = halves(|at| {
+        let stay = |p: u16| half(u64::from(p), p, column::FIN_WAIT2_TIMEWAIT, Some(60), at);
+        let ports = (0..20).map(|n| (at / S * 20 + n) as u16);
+        ports.map(|p| inbound(stay(p))).collect()
+    });
+    for census in &mut censuses {
+        census.rows[0].0.flags = flag::INBOUND;
+    }
+    let mut all = key(kind::INET, 0, &[], 0);
+    (all.flags, all.local_port) = (flag::INBOUND, 80);
+    let mut reading = tcp_reading(censuses);
+    reading.transitions = vec![moved(&all, 7, state::FIN_WAIT1, state::FIN_WAIT2, 9000)];
+    let mut named = whole(reading, 9);
+    named.peers.insert(id(&all), all);
+    let mut aggregator = Aggregator::new(about());
+    aggregator.push(named);
+    let window = aggregator.tcp_window(PROBES.map(probe).to_vec(), Cost::default());
+    let tcp = window.tcp.unwrap();
+    let client = &tcp.half_closed[0];
+    assert_eq!(client.peer, from("10.0.0.8", 80));
+    assert!(client.left.is_empty());
+    // What census after census shows of them is a lower bound.
+    assert!(client.entered_per_s > 10.0);
+    // All together are counted, and so known.
+    assert!(fin_wait_2(&tcp).durations.quantile(0.5) < 25 * MS);
+}
