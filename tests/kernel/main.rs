@@ -10,8 +10,10 @@ mod hygiene;
 mod requests;
 mod shapes;
 mod steps;
+mod tcp_bounds;
 mod tcp_census;
 mod tcp_connects;
+mod tcp_pair;
 mod tcp_seen;
 mod tcp_states;
 mod transfers;
@@ -66,6 +68,8 @@ const TESTS: &[harness::Test] = tests! {
         a_wildcard_listener_from_before_is_known,
         waiting_for_accept_is_timed,
         whoever_is_interrupted_is_not_charged,
+    }
+    tcp_bounds::{
         other_namespaces_stay_out,
         the_namespace_of_a_process_is_watched,
         each_transition_is_an_event,
