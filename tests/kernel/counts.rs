@@ -261,6 +261,7 @@ pub fn errors_are_told_apart() -> anyhow::Result<()> {
         sys::bind(listener, &full).expect("bind");
         sys::listen(listener, 0).expect("listen");
         sys::connected(&full).expect("the first connect");
+        link.send(&[]);
         link.wait();
         for _ in 0..2 {
             let fd = sys::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK)
@@ -281,6 +282,8 @@ pub fn errors_are_told_apart() -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(1));
         report_and_stay(link, &[]);
     })?;
+    // The queue is full before anybody watches.
+    worker.recv()?;
     let mut watch = Watch::of(&[&worker])?;
     watch.step(&mut worker)?;
     let seen = watch.read()?;

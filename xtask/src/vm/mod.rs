@@ -141,7 +141,12 @@ fn boot(
         limit,
         show: &show,
     };
-    let outcome = qemu.run(&guest)?;
+    let mut outcome = qemu.run(&guest)?;
+    if outcome.boot.is_none() && !outcome.timed_out {
+        // Nothing of ours has run yet: an emulated machine on a busy host fails so now and then.
+        println!("{}: the guest did not come up, once more", kernel.name);
+        outcome = qemu.run(&guest)?;
+    }
     fs::remove_file(&initramfs)?;
     let verdict = verdict::judge(kernel.name, &image.release, &outcome, limit);
     println!("{}", verdict.lines.join("\n"));
