@@ -2,7 +2,8 @@
 //! user space reads its file. The kernel walks listeners first, then all others.
 //!
 //! Loads go straight through the pointers that the iterator hands out, which the verifier knows the types
-//! of; offsets are constants to it. A socket costs some 100 ns this way, most of it the kernel's own walk.
+//! of; offsets are constants to it. This adds some 30 ns to the 250 that the kernel's own walk takes for a
+//! socket in TIME_WAIT.
 //!
 //! What is written out goes into a buffer of 32 KiB. When that is full, the kernel hands it over and runs
 //! the program again for the same socket: whatever is written is therefore written first, and nothing is
