@@ -161,6 +161,8 @@ pub fn a_closed_stdout_is_no_panic() -> anyhow::Result<()> {
         &["diagnose", "--duration", "200ms"][..],
         &["diagnose", "--duration", "200ms", "--json"][..],
         &["count", "poll", "--duration", "200ms"][..],
+        &["tcp", "--duration", "200ms"][..],
+        &["tcp", "--duration", "200ms", "--json"][..],
         &["workers", "--duration", "1s", "--interval", "100ms"][..],
     ] {
         let (reader, writer) = std::io::pipe().context("pipe")?;
