@@ -353,6 +353,16 @@ fn left(stays: &mut Stays, stay: &Stay, last_ns: u64, next_ns: u64) {
     }
 }
 
+/// How long an orphan stays in FIN_WAIT_2 when the other side says nothing, s, for a tcp_fin_timeout: the same
+/// up to 60, and twice what goes beyond 60 above.
+pub fn orphan_lifetime_s(fin_timeout_s: u32) -> u64 {
+    let timeout = u64::from(fin_timeout_s);
+    match timeout.saturating_sub(TIMEWAIT_S) {
+        0 => timeout,
+        beyond => 2 * beyond,
+    }
+}
+
 /// How long a socket has been in FIN_WAIT_2, ns, from when its timer runs out; `None` when it has none.
 fn age_by_timer(socket: &FinWait2, jiffies: u64, timers: Timers) -> Option<u64> {
     if socket.expires == 0 || timers.hz == 0 {

@@ -19,6 +19,7 @@ mod tests;
 use super::{Durations, Peer};
 pub use crate::collect::tcp::{Counters, Settings};
 pub(super) use fold::TcpFold;
+pub use half_closed::orphan_lifetime_s;
 
 /// Rows of [`Tcp::peers`], [`Tcp::processes`], [`Tcp::dwell`] and [`Tcp::failed`] each; what finds no place
 /// is added up in a last row or in the totals.

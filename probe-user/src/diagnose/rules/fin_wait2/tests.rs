@@ -61,6 +61,25 @@ fn a_pile_names_its_peer_both_numbers_and_the_holder() {
 }
 
 #[test]
+fn a_timeout_beyond_a_minute_lasts_twice_what_is_beyond() {
+    let mut window = with(pile());
+    let set = |window: &mut Window, s| {
+        window.tcp.as_mut().unwrap().settings.fin_timeout_s = Some(s);
+    };
+    set(&mut window, 90);
+    let text = summary(&only(check(&window)));
+    assert!(
+        text.contains("go after 60000 ms (tcp_fin_timeout is 90, "),
+        "{text}"
+    );
+    // 5 s on either side: an orphan of 65 goes after 10 s already, so that 15 would be no gain.
+    set(&mut window, 65);
+    let f = only(check(&window));
+    assert!(summary(&f).contains("go after 10000 ms"), "{}", summary(&f));
+    assert!(!remedies(&f).contains("fin_timeout"));
+}
+
+#[test]
 fn the_holder_must_close_and_the_timer_is_for_orphans() {
     let mut half = pile();
     half.entered_per_s = 10.0;

@@ -2,7 +2,7 @@
 
 use super::{Case, PROPOSED_FIN_TIMEOUT_S, quantiles};
 use crate::{
-    aggregate::tcp::Process,
+    aggregate::tcp::{Process, orphan_lifetime_s},
     diagnose::{Evidence, Piece, Quantity, Remedy, Sentence, rules::tcp, sentence},
 };
 
@@ -42,8 +42,14 @@ pub(super) fn summary(case: &Case<'_>) -> Vec<Sentence> {
         lines.push(match case.tcp.settings.fin_timeout_s {
             Some(s) => sentence![
                 "Orphans belong to no process and go after ",
-                Quantity::ns(u64::from(s) * 1_000_000_000),
-                " (tcp_fin_timeout).",
+                Quantity::ns(orphan_lifetime_s(s) * 1_000_000_000),
+                if u64::from(s) == orphan_lifetime_s(s) {
+                    " (tcp_fin_timeout).".to_owned()
+                } else {
+                    format!(
+                        " (tcp_fin_timeout is {s}, of which what is beyond 60 s counts, twice)."
+                    )
+                },
             ],
             None => "Orphans belong to no process and go by a timer (tcp_fin_timeout).".into(),
         });
@@ -210,7 +216,8 @@ fn mend_the_peer(case: &Case<'_>) -> Remedy {
 
 fn shorter_timer(case: &Case<'_>) -> Option<Remedy> {
     let now = case.tcp.settings.fin_timeout_s?;
-    if now <= PROPOSED_FIN_TIMEOUT_S || case.half.orphaned < case.half.held {
+    let lasts_s = orphan_lifetime_s(now) as f64;
+    if lasts_s <= f64::from(PROPOSED_FIN_TIMEOUT_S) || case.half.orphaned < case.half.held {
         return None;
     }
     let rate = case.half.entered_per_s;
@@ -224,9 +231,9 @@ fn shorter_timer(case: &Case<'_>) -> Option<Remedy> {
                 " s = ",
                 Quantity::count((rate * f64::from(PROPOSED_FIN_TIMEOUT_S)).round()),
                 " at most, instead of x ",
-                Quantity::count(f64::from(now)),
+                Quantity::count(lasts_s),
                 " s = ",
-                Quantity::count((rate * f64::from(now)).round()),
+                Quantity::count((rate * lasts_s).round()),
             ]
         }),
         risk: "a peer that closes later than that gets a reset; held sockets and TIME_WAIT (60 s) are not touched"
