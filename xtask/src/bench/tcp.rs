@@ -29,7 +29,7 @@ const WEB: [(&str, &str); 3] = [
 
 /// A cycle with `stallscope tcp` over one with an empty program.
 const CYCLE_RATIO: f64 = 1.5;
-/// Sockets and the longest that a count of them may take, ms.
+/// Sockets and how long a count of them may take, ms.
 const CENSUS: (&str, f64) = ("90000", 25.0);
 /// Time for a socket among 500,000 over that among 90,000: linear but for the caches of the processor.
 const LINEAR: f64 = 1.25;
@@ -167,7 +167,7 @@ fn censuses(measured: &Value) -> Result<Table> {
         ])
     });
     Ok(Table {
-        caption: "Counting sockets in TIME_WAIT, ms: `ss -tan | awk '{print $1}' | sort | uniq -c`, and the longest census of \
+        caption: "Counting sockets in TIME_WAIT, ms: `ss -tan | awk '{print $1}' | sort | uniq -c`, and the median census of \
                   `stallscope tcp` in the same run."
             .to_owned(),
         head: vec!["sockets", "ss", "census", "ss / census", "ns for a socket"],
@@ -202,7 +202,7 @@ fn verdicts(measured: &Value) -> Result<Vec<Verdict>> {
         Some(ms.median / count as f64)
     };
     let (count, limit) = CENSUS;
-    let longest = Spread::of(&values(&census[count]["stallscope_ms"]));
+    let median = Spread::of(&values(&census[count]["stallscope_ms"]));
     let growth = each(500_000)
         .zip(each(90_000))
         .map(|(many, few)| many / few);
@@ -215,7 +215,7 @@ fn verdicts(measured: &Value) -> Result<Vec<Verdict>> {
         },
         Verdict {
             what: format!("census of {count} sockets"),
-            got: longest.context("the result lacks a census")?.median,
+            got: median.context("the result lacks a census")?.median,
             limit,
             unit: " ms",
         },

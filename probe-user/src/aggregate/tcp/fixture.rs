@@ -151,6 +151,7 @@ pub fn still(states: States) -> Vec<Point> {
     (0..=10)
         .map(|second| Point {
             at_ns: second * S,
+            took_ns: S / 1000,
             states,
         })
         .collect()

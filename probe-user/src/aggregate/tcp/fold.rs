@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use probe_common::peer::PeerKey;
 
 use super::{
-    Counters, Process, Settings, States,
+    Counters, Point, Process, Settings, States,
     failed::Failed,
     flows::Flows,
     gaps::{Event, Gaps},
@@ -115,7 +115,11 @@ impl TcpFold {
     fn census(&mut self, census: &Census, before_ns: Option<u64>) {
         let gap = before_ns.is_some_and(|ns| census.at_ns.saturating_sub(ns) > MAX_GAP_NS);
         let states = States::of(&census.totals);
-        self.timeline.push(census.at_ns, states);
+        self.timeline.push(Point {
+            at_ns: census.at_ns,
+            took_ns: census.took_ns,
+            states,
+        });
         self.censuses += 1;
         self.census_ns = self.census_ns.max(census.took_ns);
         self.first.get_or_insert(census.counters);

@@ -130,10 +130,12 @@ impl States {
 }
 
 /// One census.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Point {
     /// When, ns after the window's start.
     pub at_ns: u64,
+    /// How long it took, ns.
+    pub took_ns: u64,
     /// What it counted.
     pub states: States,
 }

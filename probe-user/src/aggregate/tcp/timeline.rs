@@ -1,27 +1,27 @@
 //! The census over time, in a bounded number of points.
 
-use super::{MAX_POINTS, Point, States};
+use super::{MAX_POINTS, Point};
 
 /// Points of one window, oldest first, by the clock of the kernel side.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timeline {
-    /// When, CLOCK_MONOTONIC ns, and what was counted.
-    points: Vec<(u64, States)>,
+    points: Vec<Point>,
     /// Of so many censuses one is kept, a power of two.
     stride: u64,
     taken: u64,
-    last: Option<(u64, States)>,
+    last: Option<Point>,
 }
 
 impl Timeline {
-    pub fn push(&mut self, at_ns: u64, states: States) {
-        self.last = Some((at_ns, states));
+    /// Adds a point, whose time is still the clock's.
+    pub fn push(&mut self, point: Point) {
+        self.last = Some(point);
         let stride = self.stride.max(1);
         self.taken += 1;
         if !(self.taken - 1).is_multiple_of(stride) {
             return;
         }
-        self.points.push((at_ns, states));
+        self.points.push(point);
         if self.points.len() >= MAX_POINTS {
             let mut n = 0;
             self.points.retain(|_| {
@@ -36,15 +36,15 @@ impl Timeline {
 
     /// The points, and always the last census.
     pub fn finish(&self, start_ns: u64) -> Vec<Point> {
-        let kept = self.points.last().map(|p| p.0);
-        let last = self.last.filter(|last| Some(last.0) != kept);
+        let kept = self.points.last().map(|p| p.at_ns);
+        let last = self.last.filter(|last| Some(last.at_ns) != kept);
         self.points
             .iter()
             .copied()
             .chain(last)
-            .map(|(at_ns, states)| Point {
-                at_ns: at_ns.saturating_sub(start_ns),
-                states,
+            .map(|point| Point {
+                at_ns: point.at_ns.saturating_sub(start_ns),
+                ..point
             })
             .collect()
     }
@@ -52,8 +52,8 @@ impl Timeline {
     /// A time line that goes on from the last census of this one.
     pub fn successor(&self) -> Self {
         let mut next = Self::default();
-        if let Some((at_ns, states)) = self.last {
-            next.push(at_ns, states);
+        if let Some(point) = self.last {
+            next.push(point);
         }
         next
     }
@@ -67,7 +67,10 @@ mod tests {
     fn a_long_run_keeps_evenly_spaced_points_and_the_last() {
         let mut timeline = Timeline::default();
         for second in 0..5000u64 {
-            timeline.push(second, States::default());
+            timeline.push(Point {
+                at_ns: second,
+                ..Point::default()
+            });
         }
         let points = timeline.finish(0);
         assert!(points.len() <= MAX_POINTS + 1, "{}", points.len());

@@ -98,6 +98,7 @@ impl Serialize for StatesJson {
 struct PointJson {
     /// After the window's start.
     offset_ns: u64,
+    took_ns: u64,
     census: StatesJson,
 }
 
@@ -105,6 +106,7 @@ impl PointJson {
     fn of(p: &Point) -> Self {
         Self {
             offset_ns: p.at_ns,
+            took_ns: p.took_ns,
             census: StatesJson(p.states),
         }
     }
