@@ -300,3 +300,15 @@ fn the_nearest_limits_are_named() {
     );
     assert!(closest(&Tcp::default()).is_empty());
 }
+
+#[test]
+fn what_nobody_ever_served_is_no_gap() {
+    let mut tcp = healthy();
+    let mut never = gap(path("/run/nscd/socket"), 240 * MS, libc::ENOENT, 12);
+    (never.end_ns, never.back, never.served_before) = (None, None, false);
+    tcp.gaps = vec![never.clone()];
+    assert!(!check(tcp.clone(), 80).contains("Nobody listened"));
+    never.served_before = true;
+    tcp.gaps = vec![never];
+    assert!(check(tcp, 80).contains("Nobody listened"));
+}

@@ -171,7 +171,10 @@ impl Page<'_> {
     }
 
     pub(super) fn gaps(&self, out: &mut String) {
-        let list = &self.tcp.gaps;
+        // What nobody was ever seen to serve (a cache daemon that is not installed, looked for at every
+        // lookup) was not away: it stands among the failed connects.
+        let was_away = |g: &&Gap| g.served_before || g.end_ns.is_some();
+        let list: Vec<&Gap> = self.tcp.gaps.iter().filter(was_away).collect();
         if list.is_empty() {
             return;
         }
@@ -181,7 +184,7 @@ impl Page<'_> {
             right("for", 8)
         );
         self.heading(out, &title);
-        for g in list.iter().take(self.shown) {
+        for g in list.iter().copied().take(self.shown) {
             let length = g.end_ns.map_or_else(
                 || {
                     format!(
@@ -267,7 +270,6 @@ fn gap_words(g: &Gap) -> String {
     match (&g.back, g.end_ns) {
         (Some(back), _) => text.push_str(&format!("; then {} listened", process(back))),
         (None, Some(_)) => text.push_str("; then one succeeded"),
-        (None, None) if !g.served_before => text.push_str("; not known to be ever served"),
         (None, None) => {}
     }
     text
