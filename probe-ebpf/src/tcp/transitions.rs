@@ -65,7 +65,7 @@ pub fn on_tcp_state(ctx: RawTracePointContext) -> i32 {
         listens::port(sock);
     }
     if config!(established) != 0 && old == SYN_SENT {
-        let _ = established::connect_ends(sock, new);
+        established::connect_ends(sock, new);
     }
     if config!(tcp_states) != 0 {
         with_work(|work| {

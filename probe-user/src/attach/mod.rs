@@ -18,7 +18,7 @@ mod status;
 mod syscalls;
 pub mod tracefs;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use aya::{Ebpf, VerifierLogLevel};
 use aya_log::EbpfLogger;
@@ -261,19 +261,20 @@ fn watch(
     load_all(&mut ebpf, catalogue, &resolved);
     let mut iterators = Iterators::default();
     let mut probes = Vec::new();
-    // Two probes may share a program.
-    let mut attached = HashSet::new();
+    // Two probes may share a program: it is attached once, and what came of it holds for both.
+    let mut attached: HashMap<(&str, &str), Result<(), String>> = HashMap::new();
     for probe in catalogue {
         let state = match resolved.reason(probe.id) {
             Some(reason) => State::Off(reason.to_owned()),
             None => {
-                let mut new = probe
-                    .attachments
-                    .iter()
-                    .filter(|a| attached.insert((a.program, a.name)));
-                let result = new.try_for_each(|a| match a.category {
-                    probes::ITER => iterators.attach(&mut ebpf, &resolved.iterators, a),
-                    _ => attach_one(&mut ebpf, &mut links, a),
+                let result = probe.attachments.iter().try_for_each(|a| {
+                    attached
+                        .entry((a.program, a.name))
+                        .or_insert_with(|| match a.category {
+                            probes::ITER => iterators.attach(&mut ebpf, &resolved.iterators, a),
+                            _ => attach_one(&mut ebpf, &mut links, a),
+                        })
+                        .clone()
                 });
                 let result = match probe.id {
                     "calls" => attach_calls(&mut ebpf, &mut links),

@@ -36,6 +36,16 @@ pub fn read(lines: &[String]) -> Result<Vec<Probe>, String> {
         .collect())
 }
 
+/// Which probes are off, in one line; none when all are attached.
+pub fn off(lines: &[String]) -> Option<String> {
+    let off: Vec<String> = read(lines)
+        .ok()?
+        .into_iter()
+        .filter_map(|p| Some(format!("{} ({})", p.id, p.off?)))
+        .collect();
+    (!off.is_empty()).then(|| format!("off, where every probe should work: {}", off.join(", ")))
+}
+
 /// `probes: 5 active (calls, ...); off: epoll (no BTF)`
 pub fn line(lines: &[String]) -> String {
     let probes = match read(lines) {

@@ -115,6 +115,8 @@ fn job_fault(job: &Job) -> Option<String> {
         Some(0) if name == TESTS && totals.is_none_or(|t| t.passed == 0) => {
             Some("no test ran".to_owned())
         }
+        // These kernels refuse nothing that is asked of them.
+        Some(0) if name == DOCTOR => probes::off(&job.lines),
         Some(0) => None,
         // The line about the probes says why.
         Some(code) if name == DOCTOR => Some(format!("{name} ended with exit code {code}")),
