@@ -68,6 +68,8 @@ shared! {
         pub icsk_accept_queue: u32,
         /// request_sock_queue.qlen
         pub reqsk_qlen: u32,
+        /// sock_common.skc_hash
+        pub skc_hash: u32,
         /// inet_timewait_sock.tw_substate
         pub tw_substate: u32,
         /// inet_timewait_sock.tw_timer
@@ -133,6 +135,8 @@ shared! {
         pub established: u32,
         /// 1: TCP transitions are added up.
         pub tcp_states: u32,
+        /// 1: timewait objects are followed.
+        pub exact_timewait: u32,
         /// 1: failed connects are reported.
         pub connects: u32,
         /// 1: begins and ends of listening are reported.

@@ -38,6 +38,8 @@ pub mod slot {
     pub const TCP_CALLS_FULL: u32 = 15;
     /// The table of addresses that fail was full: that one works again will not be seen.
     pub const FAILING_FULL: u32 = 16;
+    /// The table of timewait objects was full: how long this one stays in its state is not known.
+    pub const TIMEWAITS_FULL: u32 = 17;
     /// Number of slots.
-    pub const COUNT: u32 = 17;
+    pub const COUNT: u32 = 18;
 }

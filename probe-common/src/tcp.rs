@@ -254,6 +254,14 @@ shared! {
         pub hist: [u32; hist::BUCKETS],
     }
 
+    /// Stays in one state, followed to the end of the timewait object (map `TIMEWAIT_SUMS`: FIN_WAIT_2, TIME_WAIT).
+    pub struct TimewaitSum {
+        /// Timewait objects that began in the state, or came to it.
+        pub begun: u64,
+        /// Stays that ended, and how long they had lasted; without a name.
+        pub left: TransitionSum,
+    }
+
     /// A transition, on the ring (`tcp --events` only).
     pub struct Transition {
         /// [`crate::request::event::TRANSITION`].

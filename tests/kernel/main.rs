@@ -16,6 +16,7 @@ mod tcp_connects;
 mod tcp_pair;
 mod tcp_seen;
 mod tcp_states;
+mod tcp_timewait;
 mod transfers;
 mod waits;
 
@@ -68,6 +69,14 @@ const TESTS: &[harness::Test] = tests! {
         a_wildcard_listener_from_before_is_known,
         waiting_for_accept_is_timed,
         whoever_is_interrupted_is_not_charged,
+    }
+    tcp_timewait::{
+        stays_without_a_process_are_timed,
+        a_stay_goes_on_when_the_process_closes,
+        a_stay_that_a_process_holds_is_timed,
+        a_timer_ends_a_stay,
+        what_was_there_before_counts_without_a_time,
+        other_namespaces_stay_out,
     }
     tcp_bounds::{
         other_namespaces_stay_out,

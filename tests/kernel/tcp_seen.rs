@@ -16,7 +16,7 @@ use probe_tests::{
     watch::{self, Seen},
 };
 use stallscope::{
-    attach::{self, Mode, Options, TcpOptions},
+    attach::{self, Mode, Options, ProbeStatus, TcpOptions},
     collect::{
         Collector,
         tcp::{TcpReading, TransitionSum},
@@ -65,6 +65,11 @@ impl TcpWatch {
         })
     }
 
+    /// What became of a probe.
+    pub fn probe(&self, id: &str) -> Option<ProbeStatus> {
+        self.collector.probes().into_iter().find(|p| p.id == id)
+    }
+
     /// Lets a workload go on and waits for its answer.
     pub fn step(&mut self, child: &mut Child) -> anyhow::Result<Vec<u64>> {
         child.go()?;
@@ -81,6 +86,7 @@ impl TcpWatch {
         let reading = self.collector.read()?;
         let tcp = *reading.tcp.unwrap_or_default();
         self.tcp.transitions = tcp.transitions;
+        self.tcp.timewait = tcp.timewait;
         self.tcp.events.extend(tcp.events);
         self.tcp.connects.extend(tcp.connects);
         self.tcp.listening.extend(tcp.listening);

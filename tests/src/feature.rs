@@ -51,6 +51,23 @@ pub fn require(feature: &Feature) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Skips the case on a kernel that was built without kprobes, which any release may be; fails it when they are built
+/// in and cannot be used.
+pub fn kprobes() -> anyhow::Result<()> {
+    let symbols = std::fs::read_to_string("/proc/kallsyms")?;
+    let built_in = symbols
+        .lines()
+        .any(|line| line.split(' ').nth(2) == Some("register_kprobe"));
+    if !built_in {
+        return Err(Skip("this kernel was built without kprobes".to_owned()).into());
+    }
+    anyhow::ensure!(
+        std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+        "kprobes are built in, but have no events"
+    );
+    Ok(())
+}
+
 /// True when this machine has IPv6 at all.
 pub fn has_ipv6() -> bool {
     std::net::TcpListener::bind("[::1]:0").is_ok()

@@ -6,6 +6,7 @@
 //! - [`accepts`]: who takes a connection over, and how long it waited.
 //! - [`census`]: every socket, counted by state and address.
 //! - [`owners`]: which process holds which socket.
+//! - [`timewait`]: how long FIN_WAIT_2 and TIME_WAIT last, where there are kprobes.
 //!
 //! Only sockets of one network namespace count, see `NETNS`.
 
@@ -14,6 +15,7 @@ pub mod census;
 pub mod connects;
 pub mod listens;
 pub mod owners;
+pub mod timewait;
 pub mod transitions;
 
 use aya_ebpf::{

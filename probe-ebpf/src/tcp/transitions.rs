@@ -21,7 +21,7 @@
 //!
 //! FIN_WAIT2 -> CLOSE within microseconds is `tcp_time_wait`: a small object takes the socket's place, and the
 //! connection stays in FIN_WAIT_2 or TIME_WAIT. The tracepoint does not tell it from an end, so it is counted
-//! and never timed; how long these states last comes from the census.
+//! and never timed; how long these states last comes from the census, or from [`timewait`].
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use probe_common::{
@@ -29,10 +29,10 @@ use probe_common::{
     hist, loss,
     peer::{kind, special},
     request::event,
-    tcp::{TcpSocket, Transition, TransitionKey, state},
+    tcp::{TcpSocket, Transition, TransitionKey, TransitionSum, state},
 };
 
-use super::{AF_INET, Side, Work, connects, listens, with_work};
+use super::{AF_INET, Side, Work, connects, listens, timewait, with_work};
 use crate::{
     established, lifecycle,
     maps::{TCP_SOCKETS, TRANSITIONS, ZERO_TRANSITION, atomic_add32, atomic_add64, config, lost},
@@ -112,6 +112,9 @@ fn transition(work: &mut Work, sock: u64, old: u32, new: u32) -> Option<()> {
             work.side(sock)
         };
         work.socket.peer = work.name(sock, side);
+    }
+    if config!(exact_timewait) != 0 && old == FIN_WAIT2 && new == CLOSE {
+        timewait::fin_wait2_closed(sock, &work.socket);
     }
     let socket = &mut work.socket;
     let by_current = new == SYN_SENT
@@ -199,8 +202,7 @@ fn remember(sock: u64, row: Option<*mut TcpSocket>, socket: &TcpSocket, by_curre
     }
 }
 
-/// Adds one to the sums. Several CPUs may do so at once: every change is atomic but the maximum's, which may
-/// miss one of two simultaneous values, never invent one.
+/// Adds one to the sums.
 #[inline(never)]
 pub fn add(key: &TransitionKey, comm: &[u8; COMM_LEN], now: u64, dwell: u64) {
     let _ = try_add(key, comm, now, dwell);
@@ -233,12 +235,20 @@ fn try_add(key: &TransitionKey, comm: &[u8; COMM_LEN], now: u64, dwell: u64) -> 
             }
         }
     };
+    count(sum, now, dwell);
+    Some(())
+}
+
+/// Adds one to a sum in a map. Several CPUs may do so at once: every change is atomic but the maximum's, which may
+/// miss one of two simultaneous values, never invent one.
+#[inline(always)]
+pub fn count(sum: *mut TransitionSum, now: u64, dwell: u64) {
     // SAFETY: a live map value.
     unsafe {
         atomic_add64(&raw mut (*sum).count, 1);
         (&raw mut (*sum).last_ns).write_volatile(now);
         if dwell == UNTIMED {
-            return Some(());
+            return;
         }
         atomic_add64(&raw mut (*sum).timed, 1);
         atomic_add64(&raw mut (*sum).total_ns, dwell);
@@ -250,7 +260,6 @@ fn try_add(key: &TransitionKey, comm: &[u8; COMM_LEN], now: u64, dwell: u64) -> 
             atomic_add32((&raw mut (*sum).hist).cast::<u32>().add(bucket), 1);
         }
     }
-    Some(())
 }
 
 /// A record for `tcp --events`.

@@ -195,6 +195,14 @@ const TCP_MAPS: &[(&str, u32)] = &[
 /// Kinds of transitions told apart by peer and process.
 const TRANSITION_ROWS: u32 = 4096;
 
+/// The same for the maps that only following timewait objects needs.
+const TIMEWAIT_MAPS: &[(&str, u32)] = &[
+    // A minute of 1,000 closes a second; some 80 bytes each.
+    ("TIMEWAITS", 65_536),
+    // Sockets that are being closed at this moment.
+    ("HANDED_OVER", 1024),
+];
+
 fn load(config: &Config, options: &Options) -> Result<Ebpf, Error> {
     let threads = options.max_threads.max(1);
     let (tasks, stats) = match &options.mode {
@@ -205,6 +213,11 @@ fn load(config: &Config, options: &Options) -> Result<Ebpf, Error> {
     let mut loader = loader::new();
     if options.watched_tcp().is_some() {
         for (map, rows) in TCP_MAPS {
+            loader.map_max_entries(map, *rows);
+        }
+    }
+    if config.exact_timewait != 0 {
+        for (map, rows) in TIMEWAIT_MAPS {
             loader.map_max_entries(map, *rows);
         }
     }

@@ -14,13 +14,13 @@ pub struct MemberNeed {
     pub set: fn(&mut Config, u32),
 }
 
-/// One program on one tracepoint.
+/// One program on one tracepoint, iterator or function.
 pub struct Attachment {
     /// Program in the object.
     pub program: &'static str,
-    /// Category of the tracepoint, or [`RAW`].
+    /// Category of the tracepoint, or [`RAW`], [`ITER`], [`KPROBE`].
     pub category: &'static str,
-    /// Name of the tracepoint.
+    /// Name of the tracepoint, or of what it is instead.
     pub name: &'static str,
     /// The probe works without it (a call that older kernels do not have).
     pub optional: bool,
@@ -32,6 +32,7 @@ impl Attachment {
         match self.category {
             RAW => self.name.to_owned(),
             ITER => format!("iterator {}", self.name),
+            KPROBE => format!("kprobe {}", self.name),
             category => format!("{category}:{}", self.name),
         }
     }
@@ -42,6 +43,10 @@ pub const RAW: &str = "raw";
 
 /// In place of a category: a BPF iterator over objects of the kernel.
 pub const ITER: &str = "iter";
+
+/// In place of a category: the beginning of a kernel function. Many kernels have no kprobes, so nothing but an
+/// optional refinement may rest on one.
+pub const KPROBE: &str = "kprobe";
 
 /// One probe.
 pub struct Probe {
@@ -314,6 +319,23 @@ pub const TCP_PROBES: &[Probe] = &[
         },
         switch: None,
     },
+    Probe {
+        id: "exact_timewait",
+        summary: "how long FIN_WAIT_2 and TIME_WAIT last, to the microsecond (optional)",
+        attachments: attachments! {
+            "on_timewait_timer" "kprobe" "tw_timer_handler";
+            "on_timewait_descheduled" "kprobe" "inet_twsk_deschedule_put";
+            "on_timewait_scheduled" "kprobe" "__inet_twsk_schedule";
+        },
+        members: members! {
+            "sock_common" "skc_net" => offsets.skc_net;
+            "sock_common" "skc_hash" => offsets.skc_hash;
+            "sock_common" "skc_dport" => offsets.skc_dport;
+            "inet_timewait_sock" "tw_substate" => offsets.tw_substate;
+            "inet_timewait_sock" "tw_timer" => offsets.tw_timer;
+        },
+        switch: Some(|c, on| c.exact_timewait = on),
+    },
 ];
 
 /// The ids of [`PROBES`] and [`TCP_PROBES`], which rules name in their `needs`.
@@ -333,6 +355,7 @@ pub const PROBE_IDS: &[&str] = &[
     "accepts",
     "tcp_census",
     "socket_owners",
+    "exact_timewait",
 ];
 
 #[cfg(test)]

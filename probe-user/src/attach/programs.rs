@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use aya::{
     Ebpf,
-    programs::{Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use probe_common::op::{OPS, Op, kind};
 
@@ -48,6 +48,7 @@ pub fn load_all(ebpf: &mut Ebpf, catalogue: &[&'static Probe], resolved: &Resolv
                     let _ = match program {
                         Program::TracePoint(p) => p.load(),
                         Program::RawTracePoint(p) => p.load(),
+                        Program::KProbe(p) => p.load(),
                         _ => Ok(()),
                     };
                 }
@@ -100,8 +101,10 @@ fn return_program(kind: u8) -> &'static str {
 }
 
 pub fn attach_one(ebpf: &mut Ebpf, links: &mut Links, a: &Attachment) -> Result<(), String> {
-    if a.category == probes::RAW {
-        return attach_raw(ebpf, links, a.program, a.name);
+    match a.category {
+        probes::RAW => return attach_raw(ebpf, links, a.program, a.name),
+        probes::KPROBE => return attach_kprobe(ebpf, links, a.program, a.name),
+        _ => {}
     }
     attach_to(ebpf, links, a.program, a.category, a.name, a.optional)
 }
@@ -137,6 +140,30 @@ fn attach_raw(ebpf: &mut Ebpf, links: &mut Links, program: &str, name: &str) -> 
             Ok(())
         }
         Err(e) => Err(format!("raw tracepoint {name}: {}", chain(&e))),
+    }
+}
+
+fn attach_kprobe(
+    ebpf: &mut Ebpf,
+    links: &mut Links,
+    program: &str,
+    function: &str,
+) -> Result<(), String> {
+    let kprobe: &mut KProbe = ebpf
+        .program_mut(program)
+        .ok_or_else(|| format!("the object has no program {program}"))?
+        .try_into()
+        .map_err(|e| format!("{program}: {e}"))?;
+    load_program(program, kprobe.fd().is_ok(), || kprobe.load())?;
+    match kprobe
+        .attach(function, 0)
+        .and_then(|id| kprobe.take_link(id))
+    {
+        Ok(link) => {
+            links.add(link);
+            Ok(())
+        }
+        Err(e) => Err(format!("kprobe {function}: {}", chain(&e))),
     }
 }
 

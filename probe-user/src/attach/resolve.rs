@@ -12,7 +12,7 @@ use super::{
     btf::{self, Btf},
     clock,
     format::{Field, Format},
-    probes::{ITER, Probe},
+    probes::{ITER, KPROBE, Probe},
     syscalls,
 };
 use crate::error::Error;
@@ -61,6 +61,9 @@ fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
+
+/// There where the kernel has kprobes (CONFIG_KPROBE_EVENTS).
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// Looks up every need of `probes` in the running kernel.
 pub fn resolve(
@@ -113,6 +116,12 @@ pub fn resolve(
     for probe in probes {
         if let Err(reason) = members(probe, &btf, &mut resolved.config) {
             resolved.off(probe.id, reason);
+        }
+    }
+    let no_kprobes = !Path::new(KPROBES).exists();
+    for probe in probes {
+        if no_kprobes && probe.attachments.iter().any(|a| a.category == KPROBE) {
+            resolved.off(probe.id, "this kernel has no kprobes".to_owned());
         }
     }
     if probes.iter().any(|p| p.id == "calls")

@@ -119,6 +119,11 @@ impl Collector {
         self.probes.clone()
     }
 
+    fn active(&self, id: &str) -> bool {
+        let mut probes = self.probes.iter();
+        probes.any(|p| p.id == id && p.state == State::Active)
+    }
+
     /// Memory that the maps take, bytes, as the kernel accounts it.
     pub fn map_bytes(&self) -> u64 {
         super::cost::map_bytes()
@@ -277,7 +282,12 @@ impl Collector {
             .merge(stats.iter().filter_map(Result::ok));
         if self.census.is_some() {
             let table = map(&mut self.ebpf, "TRANSITIONS")?;
-            reading.tcp.get_or_insert_default().transitions = records::sums(&table);
+            let tcp = reading.tcp.get_or_insert_default();
+            tcp.transitions = records::sums(&table);
+            if self.active("exact_timewait") {
+                let sums = map(&mut self.ebpf, "TIMEWAIT_SUMS")?;
+                tcp.timewait = Some(records::timewait(&sums).map_err(map_error)?);
+            }
         }
         self.name_peers(&mut reading, true)?;
         Ok(reading)

@@ -128,6 +128,7 @@ pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
         "listens" => &["on_tcp_listen"],
         "tcp_census" => &["on_census"],
         "socket_owners" => &["on_descriptor"],
+        "exact_timewait" => &["on_timewait_scheduled"],
         "accepts" => &["on_tcp_accept"],
         "requests" => &["on_close", "on_close_other"],
         _ => return None,

@@ -148,6 +148,13 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         "when they worked again is not known; failures are counted all the same",
         Level::High,
     ),
+    (
+        slot::TIMEWAITS_FULL,
+        "timewaits_full",
+        "sockets in TIME_WAIT or FIN_WAIT_2 that were not followed: their table was full",
+        "how long they stayed is missing; counts by state are not affected",
+        Level::High,
+    ),
 ];
 
 /// What was lost in a window; empty when nothing was.

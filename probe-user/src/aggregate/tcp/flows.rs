@@ -15,18 +15,18 @@ use crate::{
 
 /// One row of sums.
 #[derive(Clone, Debug, Default)]
-struct Sum {
-    count: u64,
-    durations: Durations,
+pub(super) struct Sum {
+    pub count: u64,
+    pub durations: Durations,
     comm: Vec<u8>,
 }
 
-impl From<TransitionSum> for Sum {
-    fn from(sum: TransitionSum) -> Self {
+impl From<&TransitionSum> for Sum {
+    fn from(sum: &TransitionSum) -> Self {
         Self {
             count: sum.sum.count,
             durations: Durations::of_kernel(&sum.sum.hist, sum.sum.max_ns),
-            comm: sum.comm,
+            comm: sum.comm.clone(),
         }
     }
 }
@@ -52,13 +52,13 @@ pub(super) struct Row {
 impl Flows {
     /// Sums at the start of the window.
     pub fn set_base(&mut self, sums: &[(TransitionKey, TransitionSum)]) {
-        self.base = sums.iter().map(|(k, s)| (*k, s.clone().into())).collect();
+        self.base = sums.iter().map(|(k, s)| (*k, s.into())).collect();
     }
 
     /// Sums at a later moment; none when the reader asked for the ring only.
     pub fn learn(&mut self, sums: Vec<(TransitionKey, TransitionSum)>) {
         for (key, sum) in sums {
-            self.now.insert(key, sum.into());
+            self.now.insert(key, Sum::from(&sum));
         }
     }
 

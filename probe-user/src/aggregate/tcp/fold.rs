@@ -8,6 +8,7 @@ use probe_common::peer::PeerKey;
 
 use super::{
     Counters, Point, Process, Settings, States,
+    exact::Exact,
     failed::Failed,
     flows::Flows,
     gaps::{Event, Gaps},
@@ -30,6 +31,7 @@ const MAX_NAMES: usize = 16_384;
 #[derive(Clone, Debug, Default)]
 pub(in crate::aggregate) struct TcpFold {
     flows: Flows,
+    exact: Exact,
     timeline: Timeline,
     /// The counters of the first census.
     first: Option<Counters>,
@@ -55,6 +57,7 @@ impl TcpFold {
     /// Takes in the reading that the window starts at: its sums, and its last census, are the base.
     pub fn set_base(&mut self, reading: &TcpReading) {
         self.flows.set_base(&reading.transitions);
+        self.exact.set_base(reading.timewait.as_ref());
         self.learn(&TcpReading {
             censuses: reading.censuses.last().into_iter().cloned().collect(),
             owners: reading.owners.last().into_iter().cloned().collect(),
@@ -81,6 +84,7 @@ impl TcpFold {
             self.named(connect.tgid, &name(&connect.comm));
         }
         self.flows.learn(std::mem::take(&mut reading.transitions));
+        self.exact.learn(reading.timewait.take());
         if let Some(census) = reading.censuses.pop() {
             self.last = Some(census);
         }
@@ -165,6 +169,7 @@ impl TcpFold {
         self.last.iter().for_each(|census| outbound.push(census));
         Self {
             flows: self.flows.successor(),
+            exact: self.exact.successor(),
             timeline: self.timeline.successor(),
             first: self.last.as_ref().map(|c| c.counters),
             outbound,

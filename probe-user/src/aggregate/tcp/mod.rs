@@ -1,5 +1,6 @@
 //! TCP in a [`Window`](super::Window): the state table over time, who is in it, how long, and what failed.
 
+mod exact;
 mod failed;
 mod flows;
 mod fold;
@@ -48,7 +49,7 @@ pub struct Tcp {
     pub owners_known: bool,
     /// How long sockets stay in a state, from transitions: for each peer and process.
     pub dwell: Vec<Dwell>,
-    /// The same for all peers together, by state; FIN_WAIT_2 and TIME_WAIT as they really are, from the census.
+    /// The same for all peers together, by state; FIN_WAIT_2 and TIME_WAIT as they really are.
     pub dwell_by_state: Vec<StateDwell>,
     /// Ephemeral ports by (local address, destination); the fullest first.
     pub ports: Vec<Ports>,
@@ -195,14 +196,15 @@ pub struct Dwell {
 pub struct StateDwell {
     /// The state.
     pub state: &'static str,
-    /// Sockets that came into it in the window: from the transitions; for TIME_WAIT, what the censuses show.
+    /// Sockets that came into it in the window: from the transitions; for TIME_WAIT, what the censuses show, or the
+    /// number of timewait objects where `source` is `exact`.
     pub entered: u64,
     /// Sockets that left it in the window.
     pub count: u64,
-    /// How long those had been in it. From the census, precise to about a second, for FIN_WAIT_2 and
-    /// TIME_WAIT; from the transitions for the others.
+    /// How long those had been in it, as far as it is known. From the census, precise to about a second, for
+    /// FIN_WAIT_2 and TIME_WAIT where `exact_timewait` is off; from the transitions for the others.
     pub durations: Durations,
-    /// Where that comes from: `transitions`, `census`, `exact` (kprobe or fentry).
+    /// Where that comes from: `transitions`, `census`, `exact` (kprobes).
     pub source: &'static str,
     /// Sockets in it at the end, and the age of the oldest, ns.
     pub present: u64,

@@ -18,7 +18,7 @@ use crate::{
     },
     collect::{
         CallSum, Reading,
-        tcp::{Census, Owner, Owners, TcpReading, TransitionSum},
+        tcp::{Census, Owner, Owners, TcpReading, Timewait, TransitionSum},
     },
 };
 

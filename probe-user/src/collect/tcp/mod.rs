@@ -137,6 +137,9 @@ pub struct TcpReading {
     pub owners: Vec<Owners>,
     /// Transitions since attach; empty when the reader asked for the ring only.
     pub transitions: Vec<(TransitionKey, TransitionSum)>,
+    /// FIN_WAIT_2 and TIME_WAIT since attach, followed one by one; `None` where that is off, or the reader asked
+    /// for the ring only.
+    pub timewait: Option<[Timewait; 2]>,
     /// Single transitions since the last reading (`--events`).
     pub events: Vec<Transition>,
     /// Failed connects, and the first success after, since the last reading.
@@ -162,4 +165,13 @@ pub struct TransitionSum {
     pub last_ns: u64,
     /// Name of the process, any bytes; empty when the key has none.
     pub comm: Vec<u8>,
+}
+
+/// Stays in one state, whose ends were seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timewait {
+    /// Timewait objects that began in the state, or came to it.
+    pub begun: u64,
+    /// Stays that ended.
+    pub left: TransitionSum,
 }

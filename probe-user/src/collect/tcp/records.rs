@@ -1,13 +1,13 @@
 //! What the TCP programs put on the ring, and their sums of transitions.
 
-use aya::maps::{HashMap, MapData};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use probe_common::{
     peer::special,
     request::event,
     tcp::{self, Connect, Listening, Transition, TransitionKey, state::*},
 };
 
-use super::{TcpReading, TransitionSum};
+use super::{TcpReading, Timewait, TransitionSum};
 use crate::collect::CallSum;
 
 /// Pairs of states that occur. When the table is full, the kernel side adds a transition to its pair's row for
@@ -63,6 +63,17 @@ pub fn sums(table: &Table<'_>) -> Vec<(TransitionKey, TransitionSum)> {
         .filter(|(_, sum)| sum.count > 0)
         .map(|(key, sum)| (key, TransitionSum::from(&sum)))
         .collect()
+}
+
+/// FIN_WAIT_2 and TIME_WAIT, as the kernel side follows them.
+pub fn timewait(sums: &Array<&mut MapData, tcp::TimewaitSum>) -> Result<[Timewait; 2], MapError> {
+    let read = |state| {
+        sums.get(&state, 0).map(|sum| Timewait {
+            begun: sum.begun,
+            left: TransitionSum::from(&sum.left),
+        })
+    };
+    Ok([read(0)?, read(1)?])
 }
 
 impl From<&tcp::TransitionSum> for TransitionSum {

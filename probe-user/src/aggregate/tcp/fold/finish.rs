@@ -152,19 +152,27 @@ impl TcpFold {
             let name = state_name(state);
             let entered = rows.entered(state);
             let census = self.censuses > 1;
-            let (count, durations, source) = match state {
-                state::FIN_WAIT2 if census => {
+            let exact = match state {
+                // The part of a stay before the timewait object is the transitions' to tell.
+                state::FIN_WAIT2 if watched => self.exact.fin_wait2(),
+                state::TIME_WAIT => self.exact.time_wait(),
+                _ => None,
+            };
+            let begun = exact.as_ref().map(|left| left.begun);
+            let (count, durations, source) = match (state, exact) {
+                (_, Some(left)) => (left.count, left.durations, "exact"),
+                (state::FIN_WAIT2, _) if census => {
                     let stays = self.fin_wait2.all();
                     let known = watched.then_some(entered);
                     let (count, durations) = stays.finish(known, self.fin_wait2.pace());
                     (count, durations, "census")
                 }
-                state::TIME_WAIT if census => {
+                (state::TIME_WAIT, _) if census => {
                     let (count, durations) =
                         self.time_wait.finish(watched.then(|| rows.to_timewait()));
                     (count, durations, "census")
                 }
-                state::FIN_WAIT2 | state::TIME_WAIT => (0, Durations::default(), "census"),
+                (state::FIN_WAIT2 | state::TIME_WAIT, _) => (0, Durations::default(), "census"),
                 _ => {
                     let (count, durations) = rows.left(state);
                     (count, durations, "transitions")
@@ -176,7 +184,7 @@ impl TcpFold {
                 _ => 0,
             };
             let entered = if state == state::TIME_WAIT {
-                self.time_wait.entered()
+                begun.unwrap_or_else(|| self.time_wait.entered())
             } else if state == state::FIN_WAIT2 && !watched {
                 self.fin_wait2.all().begun
             } else {

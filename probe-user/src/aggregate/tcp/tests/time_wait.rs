@@ -79,3 +79,52 @@ fn nothing_is_said_about_a_long_pause() {
     assert!(tcp.dwell_by_state.iter().all(|d| d.count == 0));
     assert_eq!(tcp.slowed_to_ns.map(|ns| ns / MS), Some(1546));
 }
+
+/// Sums since attach of so many stays of 3 s in FIN_WAIT_2 and of 20 s in TIME_WAIT.
+fn followed(half_closed: u64, closed: u64) -> Option<[Timewait; 2]> {
+    let stays = |count: u64, ns: u64| Timewait {
+        begun: count + 1,
+        left: TransitionSum {
+            sum: CallSum {
+                count,
+                total_ns: count * ns,
+                max_ns: ns,
+                hist: Box::new([(probe_common::hist::bucket(ns) as u8, count as u32)]),
+                ..CallSum::default()
+            },
+            timed: count,
+            ..TransitionSum::default()
+        },
+    };
+    Some([stays(half_closed, 3 * S), stays(closed, 20 * S)])
+}
+
+#[test]
+fn what_the_kernel_side_followed_goes_before_the_census() {
+    let mut first = tcp_reading(vec![census(0, &[])]);
+    first.timewait = followed(5, 0);
+    let mut aggregator = fold(vec![first], 0).tcp_successor(0);
+    let mut later = tcp_reading(vec![census(S, &[]), census(2 * S, &[])]);
+    later.timewait = followed(7, 4);
+    aggregator.push(whole(later, 2));
+    // A look at the ring alone says nothing about it.
+    aggregator.push(whole(tcp_reading(Vec::new()), 3));
+    let dwells = |probes: &[&'static str]| {
+        let probes = probes.iter().copied().map(probe).collect();
+        let window = aggregator.tcp_window(probes, Cost::default());
+        window.tcp.unwrap().dwell_by_state
+    };
+    let said = |d: &StateDwell| (d.state, d.source, d.entered, d.count, d.durations.len());
+    let all = dwells(&PROBES);
+    // Into FIN_WAIT_2 they come by a transition; there was none.
+    assert_eq!(said(&all[0]), ("fin_wait_2", "exact", 0, 2, 2));
+    assert_eq!(said(&all[1]), ("time_wait", "exact", 4, 4, 4));
+    assert!((2 * S..4 * S).contains(&all[0].durations.quantile(0.5)));
+    assert!((18 * S..23 * S).contains(&all[1].durations.quantile(0.5)));
+    // Without the transitions, the first part of a stay in FIN_WAIT_2 is not known.
+    let part = dwells(&["tcp_census"]);
+    assert_eq!(
+        part.iter().map(|d| d.state).collect::<Vec<_>>(),
+        ["time_wait"]
+    );
+}
