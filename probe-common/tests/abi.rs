@@ -48,6 +48,7 @@ const ALL: &[Layout] = layouts![
     tcp::Owner,
     tcp::TcpCall,
     tcp::TcpSocket,
+    tcp::TimewaitSum,
     tcp::Transition,
     tcp::TransitionKey,
     tcp::TransitionSum,
