@@ -25,7 +25,14 @@ fn non_blocking(family: i32) -> i32 {
 fn listen(addr: &Addr, backlog: i32) -> i32 {
     let fd = sys::socket(addr.family(), libc::SOCK_STREAM).expect("socket");
     sys::set_socket_option(fd, libc::SO_REUSEADDR, 1).expect("SO_REUSEADDR");
-    sys::bind(fd, addr).expect("bind");
+    // Whoever walks over all descriptors holds each for a moment, the watcher too: a listener that was just
+    // closed may then still be there.
+    let mut tries = 0..100;
+    while let Err(errno) = sys::bind(fd, addr) {
+        let again = errno == libc::EADDRINUSE && tries.next().is_some();
+        assert!(again, "bind: {errno}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     sys::listen(fd, backlog).expect("listen");
     fd
 }

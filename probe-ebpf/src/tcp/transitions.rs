@@ -122,9 +122,11 @@ fn transition(work: &mut Work, sock: u64, old: u32, new: u32) -> Option<()> {
         || new == FIN_WAIT1
         || new == LAST_ACK
         || old == LISTEN && new == CLOSE;
-    let by_current = by_current && (socket.early == 0 || old != ESTABLISHED);
+    let (tid, tgid) = mem::current_ids();
+    // Our own walk over descriptors holds each for a moment. One that is closed just then is closed by us.
+    let by_current =
+        by_current && (socket.early == 0 || old != ESTABLISHED) && tgid != config!(own_tgid);
     if by_current {
-        let (tid, tgid) = mem::current_ids();
         socket.tid = tid;
         socket.tgid = tgid;
         mem::current_comm(&mut socket.comm);
