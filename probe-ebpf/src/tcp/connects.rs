@@ -16,14 +16,14 @@ use probe_common::{
     tcp::{Connect, TcpCall, TcpSocket, TransitionKey, state},
 };
 
-use super::{AF_INET, AF_INET6, AF_UNIX, IPPROTO_MPTCP, IPPROTO_TCP, watched};
+use super::{AF_INET, AF_INET6, AF_UNIX, IPPROTO_MPTCP, IPPROTO_TCP, called, returned, under_way};
 use crate::{
     charge, lifecycle,
     maps::{
         FAILING, FAILING_ROWS, IN_CALL, TCP_CALLS, TRANSITIONS, atomic_add64, config, found, lost,
     },
     mem,
-    peer::{of_sockaddr, sock_of_fd},
+    peer::of_sockaddr,
 };
 
 /// Errors that are none: interrupted, or under way, or already done (include/uapi/asm-generic/errno.h).
@@ -43,12 +43,7 @@ pub fn on_tcp_connect(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn begins(ctx: &TracePointContext) -> Option<()> {
-    let (tid, tgid) = mem::current_ids();
-    if tgid == config!(own_tgid) {
-        return None;
-    }
-    let sock = sock_of_fd(mem::field::<u64>(ctx, 16) as u32);
-    let protocol = watched(sock)?;
+    let (tid, sock, protocol) = called(ctx)?;
     let error = mem::kernel::<u32>(sock + config!(offsets.sk_err) as u64)?;
     let call = TcpCall {
         sock,
@@ -58,9 +53,7 @@ fn begins(ctx: &TracePointContext) -> Option<()> {
         pending: (is_tcp(protocol) && error != 0) as u32,
         reported: 0,
     };
-    if TCP_CALLS.insert(tid, call, 0).is_err() {
-        lost(loss::slot::TCP_CALLS_FULL);
-    }
+    under_way(tid, call);
     Some(())
 }
 
@@ -79,9 +72,7 @@ pub fn on_tcp_connect_return(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn returns(ctx: &TracePointContext) -> Option<()> {
     let (tid, tgid) = mem::current_ids();
-    // SAFETY: copied out at once.
-    let call = unsafe { TCP_CALLS.get(tid) }.copied()?;
-    let _ = TCP_CALLS.remove(tid);
+    let call = returned(tid)?;
     let errno = mem::errno_of(mem::field::<i64>(ctx, 16));
     let tcp = is_tcp(call.protocol);
     // TCP's successes are transitions.

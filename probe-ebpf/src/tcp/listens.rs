@@ -10,12 +10,11 @@ use probe_common::{
     tcp::{Listening, TcpCall, TcpSocket},
 };
 
-use super::{IPPROTO_MPTCP, IPPROTO_TCP, watched};
+use super::{IPPROTO_MPTCP, IPPROTO_TCP, called, returned, under_way};
 use crate::{
     charge, lifecycle,
-    maps::{IN_CALL, LISTEN_PORTS, TCP_CALLS, TCP_SOCKETS, config, found, lost},
-    mem,
-    peer::{self, sock_of_fd},
+    maps::{IN_CALL, LISTEN_PORTS, TCP_SOCKETS, config, found, lost},
+    mem, peer,
 };
 
 /// Entry of listen.
@@ -27,12 +26,7 @@ pub fn on_tcp_listen(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn begins(ctx: &TracePointContext) -> Option<()> {
-    let (tid, tgid) = mem::current_ids();
-    if tgid == config!(own_tgid) {
-        return None;
-    }
-    let sock = sock_of_fd(mem::field::<u64>(ctx, 16) as u32);
-    let protocol = watched(sock)?;
+    let (tid, sock, protocol) = called(ctx)?;
     if protocol != 0 && protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP {
         return None;
     }
@@ -42,9 +36,7 @@ fn begins(ctx: &TracePointContext) -> Option<()> {
         protocol,
         ..TcpCall::ZERO
     };
-    if TCP_CALLS.insert(tid, call, 0).is_err() {
-        lost(loss::slot::TCP_CALLS_FULL);
-    }
+    under_way(tid, call);
     Some(())
 }
 
@@ -58,9 +50,7 @@ pub fn on_tcp_listen_return(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn returns(ctx: &TracePointContext) -> Option<()> {
     let (tid, tgid) = mem::current_ids();
-    // SAFETY: copied out at once.
-    let call = unsafe { TCP_CALLS.get(tid) }.copied()?;
-    let _ = TCP_CALLS.remove(tid);
+    let call = returned(tid)?;
     if mem::field::<i64>(ctx, 16) != 0 {
         return None;
     }

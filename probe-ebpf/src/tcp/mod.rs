@@ -22,15 +22,16 @@ use aya_ebpf::{
     helpers::generated::bpf_probe_read_kernel,
     macros::map,
     maps::{Array, PerCpuArray},
+    programs::TracePointContext,
 };
 use probe_common::{
     loss,
     peer::{PeerKey, flag, id, kind, special},
-    tcp::{TcpSocket, Transition},
+    tcp::{TcpCall, TcpSocket, Transition},
 };
 
 use crate::{
-    maps::{LISTEN_PORTS, NETNS, PEERS, atomic_add64, config, lost},
+    maps::{LISTEN_PORTS, NETNS, PEERS, TCP_CALLS, atomic_add64, config, lost},
     mem, peer,
 };
 
@@ -130,6 +131,34 @@ pub fn watched(sock: u64) -> Option<u32> {
         AF_INET | AF_INET6 => protocol(sock),
         _ => None,
     }
+}
+
+/// Entry of a call whose first argument is a socket: the thread, the socket and its protocol, if it is to be watched.
+#[inline(always)]
+fn called(ctx: &TracePointContext) -> Option<(u32, u64, u32)> {
+    let (tid, tgid) = mem::current_ids();
+    if tgid == config!(own_tgid) {
+        return None;
+    }
+    let sock = peer::sock_of_fd(mem::field::<u64>(ctx, 16) as u32);
+    Some((tid, sock, watched(sock)?))
+}
+
+/// Keeps what the return of a call needs.
+#[inline(always)]
+fn under_way(tid: u32, call: TcpCall) {
+    if TCP_CALLS.insert(tid, call, 0).is_err() {
+        lost(loss::slot::TCP_CALLS_FULL);
+    }
+}
+
+/// The call that returns.
+#[inline(always)]
+fn returned(tid: u32) -> Option<TcpCall> {
+    // SAFETY: copied out at once.
+    let call = unsafe { TCP_CALLS.get(tid) }.copied()?;
+    let _ = TCP_CALLS.remove(tid);
+    Some(call)
 }
 
 /// `sk_protocol`: 16 bits since Linux 5.6, and MPTCP needs more than 8.

@@ -134,7 +134,7 @@ fn ends(tw: u64) -> Option<()> {
     Some(())
 }
 
-/// A socket in FIN_WAIT_2 is closed. A function of its own, as the stack of its caller is full.
+/// A socket in FIN_WAIT_2 is closed. A function of its own, so that its caller's stack stays small.
 #[inline(never)]
 pub fn fin_wait2_closed(sock: u64, socket: &TcpSocket) {
     let _ = try_fin_wait2_closed(sock, socket);
