@@ -2,7 +2,7 @@
 //!
 //! It is one read-only global, `CONFIG`, so the verifier sees constants and removes what is switched off.
 
-use crate::shared;
+use crate::{dns::DnsConfig, files::FilesConfig, journal::JournalConfig, shared, udp::UdpConfig};
 
 /// Offset of something that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
@@ -111,6 +111,14 @@ shared! {
     pub struct Config {
         /// Structure fields.
         pub offsets: Offsets,
+        /// What UDP needs.
+        pub udp: UdpConfig,
+        /// What DNS needs.
+        pub dns: DnsConfig,
+        /// What files need.
+        pub files: FilesConfig,
+        /// What the journal and stuck tasks need.
+        pub journal: JournalConfig,
         /// 1: follow every thread that makes an accounted call. 0: only those in `TASKS`, and what they fork.
         pub follow_all: u32,
         /// 1: the kernel side logs its own diagnostics (`-v`).

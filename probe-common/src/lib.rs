@@ -9,8 +9,11 @@
 pub mod abi;
 pub mod config;
 pub mod count;
+pub mod dns;
 pub mod fastcgi;
+pub mod files;
 pub mod hist;
+pub mod journal;
 pub mod loss;
 pub mod op;
 pub mod part;
@@ -19,3 +22,4 @@ pub mod request;
 pub mod stat;
 pub mod task;
 pub mod tcp;
+pub mod udp;

@@ -40,6 +40,24 @@ pub mod slot {
     pub const FAILING_FULL: u32 = 16;
     /// The table of timewait objects was full: how long this one stays in its state is not known.
     pub const TIMEWAITS_FULL: u32 = 17;
+    /// The table of UDP sockets was full: a socket's drops were not told apart.
+    pub const UDP_SOCKETS_FULL: u32 = 18;
+    /// The table of DNS questions was full: their answers or time-outs were not seen.
+    pub const DNS_QUESTIONS_FULL: u32 = 19;
+    /// The table of DNS names was full: questions were added up under "other names".
+    pub const DNS_NAMES_FULL: u32 = 20;
+    /// A DNS message could not be read from memory, or was not one.
+    pub const DNS_UNREADABLE: u32 = 21;
+    /// The table of directories was full: creations were added up under "other directories".
+    pub const DIRECTORIES_FULL: u32 = 22;
+    /// The table of files that are open for writing was full: their sizes are not known.
+    pub const OPEN_FILES_FULL: u32 = 23;
+    /// The table of journal work by process was full: it was added up under "other processes".
+    pub const JOURNAL_SUMS_FULL: u32 = 24;
+    /// The table of tasks in uninterruptible sleep was full: their sleep was not measured.
+    pub const SLEEPERS_FULL: u32 = 25;
+    /// The table of kernel stacks was full: what a task waited for is not known.
+    pub const STACKS_FULL: u32 = 26;
     /// Number of slots.
-    pub const COUNT: u32 = 18;
+    pub const COUNT: u32 = 27;
 }

@@ -23,6 +23,14 @@ pub mod event {
     pub const CONNECT: u32 = 4;
     /// A [`crate::tcp::Listening`].
     pub const LISTENING: u32 = 5;
+    /// How far the drops of a UDP socket have come ([`crate::udp`]).
+    pub const UDP_DROPS: u32 = 6;
+    /// How far DNS questions have come ([`crate::dns`]).
+    pub const DNS: u32 = 7;
+    /// How far creations of files have come ([`crate::files`]).
+    pub const FILES: u32 = 8;
+    /// A slow commit of a journal ([`crate::journal`]).
+    pub const COMMIT: u32 = 9;
 }
 
 /// Bits of [`Request::flags`].

@@ -3,7 +3,9 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use probe_common::{config, count, fastcgi, peer, request, stat, task, tcp};
+use probe_common::{
+    config, count, dns, fastcgi, files, journal, peer, request, stat, task, tcp, udp,
+};
 
 /// Name, size, alignment and fields (name, offset, size) of a struct.
 type Layout = (
@@ -24,8 +26,11 @@ const ALL: &[Layout] = layouts![
     config::Offsets,
     count::CountKey,
     count::WaitSum,
+    dns::DnsConfig,
     fastcgi::Reader,
     fastcgi::Scratch,
+    files::FilesConfig,
+    journal::JournalConfig,
     peer::EpollKey,
     peer::PeerKey,
     request::Exit,
@@ -52,6 +57,7 @@ const ALL: &[Layout] = layouts![
     tcp::Transition,
     tcp::TransitionKey,
     tcp::TransitionSum,
+    udp::UdpConfig,
 ];
 
 fn here() -> &'static Path {

@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::ensure;
 use probe_common::{loss, tcp::state};
 use probe_tests::{child, netns::Netns, sys};
-use stallscope::attach::TcpOptions;
+use stallscope::attach::{Options, Signals};
 
 use crate::{
     steps::report_and_stay,
     tcp_pair::{PORT, ROUNDS, V4, addr, client, closes_first, closes_second, listen, run, server},
-    tcp_seen::TcpWatch,
+    tcp_seen::{TcpWatch, tcp},
 };
 
 pub fn other_namespaces_stay_out() -> anyhow::Result<()> {
@@ -33,9 +33,9 @@ pub fn the_namespace_of_a_process_is_watched() -> anyhow::Result<()> {
     let mut client = client(V4, closes_first)?;
     drop(elsewhere);
     let netns = Netns::enter()?;
-    let options = TcpOptions {
+    let options = Options {
         netns_of: Some(client.pid),
-        ..TcpOptions::default()
+        ..tcp()
     };
     let owners = [(&server, "server"), (&client, "client")];
     let mut watch = TcpWatch::with(netns, &owners, options)?;
@@ -55,9 +55,12 @@ pub fn each_transition_is_an_event() -> anyhow::Result<()> {
     let netns = Netns::enter()?;
     let mut server = server(V4, closes_second)?;
     let mut client = client(V4, closes_first)?;
-    let options = TcpOptions {
-        events: true,
-        ..TcpOptions::default()
+    let options = Options {
+        signals: Signals {
+            tcp_events: true,
+            ..tcp().signals
+        },
+        ..tcp()
     };
     let owners = [(&server, "server"), (&client, "client")];
     let mut watch = TcpWatch::with(netns, &owners, options)?;

@@ -20,14 +20,14 @@ use probe_tests::{
     tcp::many_descriptors,
 };
 use stallscope::{
-    attach::{self, Mode, Options, TcpOptions},
+    attach::{self, Options},
     collect::{
         Collector,
         tcp::{Census, Counts, Owners, TcpReading},
     },
 };
 
-use crate::steps::report_and_stay;
+use crate::{steps::report_and_stay, tcp_seen::tcp};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -38,15 +38,10 @@ struct Watch(Collector);
 
 impl Watch {
     fn start() -> anyhow::Result<Self> {
-        Self::with(TcpOptions::default())
+        Self::with(tcp())
     }
 
-    fn with(tcp: TcpOptions) -> anyhow::Result<Self> {
-        let options = Options {
-            mode: Mode::Tcp,
-            tcp: Some(tcp),
-            ..Options::default()
-        };
+    fn with(options: Options) -> anyhow::Result<Self> {
         let watch = Self(Collector::new(attach::attach(&options)?)?);
         for id in ["tcp_census", "socket_owners"] {
             let status = watch.0.probes().into_iter().find(|p| p.id == id);
@@ -653,9 +648,9 @@ pub fn the_census_of_another_namespace() -> anyhow::Result<()> {
     );
     drop(here);
     // ... and the other way round.
-    let mut there = Watch::with(TcpOptions {
+    let mut there = Watch::with(Options {
         netns_of: Some(child.pid),
-        ..TcpOptions::default()
+        ..tcp()
     })?;
     let reading = there.read()?;
     let census = reading.censuses.last().context("no census")?;

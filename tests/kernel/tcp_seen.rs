@@ -16,7 +16,7 @@ use probe_tests::{
     watch::{self, Seen},
 };
 use stallscope::{
-    attach::{self, Mode, Options, ProbeStatus, TcpOptions},
+    attach::{self, Mode, Options, ProbeStatus, Signals},
     collect::{
         Collector,
         tcp::{TcpReading, TransitionSum},
@@ -35,23 +35,30 @@ pub struct TcpWatch {
     _netns: Netns,
 }
 
+/// To watch TCP alone.
+pub fn tcp() -> Options {
+    Options {
+        mode: Mode::Signals,
+        signals: Signals {
+            tcp: true,
+            ..Signals::default()
+        },
+        ..Options::default()
+    }
+}
+
 impl TcpWatch {
     /// Attaches, in a namespace that the caller has entered. `owners` names the workloads in the tables.
     pub fn start(netns: Netns, owners: &[(&Child, &'static str)]) -> anyhow::Result<Self> {
-        Self::with(netns, owners, TcpOptions::default())
+        Self::with(netns, owners, tcp())
     }
 
     /// The same with options.
     pub fn with(
         netns: Netns,
         owners: &[(&Child, &'static str)],
-        tcp: TcpOptions,
+        options: Options,
     ) -> anyhow::Result<Self> {
-        let options = Options {
-            mode: Mode::Tcp,
-            tcp: Some(tcp),
-            ..Options::default()
-        };
         Ok(Self {
             collector: Collector::new(attach::attach(&options)?)?,
             names: Seen::default(),
@@ -149,7 +156,12 @@ impl TcpWatch {
             .collect();
         self.read_until(|watch| watch.table() == want)?;
         let got = self.table();
-        ensure!(got == want, "{}", differences(&got, &want));
+        ensure!(
+            got == want,
+            "{}\nlosses by slot: {:?}",
+            differences(&got, &want),
+            self.losses
+        );
         let lost: HashSet<_> = (0..self.losses.len())
             .filter(|slot| self.losses[*slot] > 0 && *slot != loss::slot::PROGRAM_SKIPPED as usize)
             .collect();

@@ -1,6 +1,7 @@
 //! Folds readings into a window.
 
 mod finish;
+mod signals;
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,12 +12,12 @@ use probe_common::{
     task::{Task, flag},
 };
 
+use self::signals::SignalFolds;
 use super::{
     MAX_GROUPS, Parts,
     calls::CallSums,
     identity::{Owner, ProcessId, Processes, Thread},
     requests::{GroupSum, Incomplete, wall_ns},
-    tcp::TcpFold,
     threads::{difference, fit, moment, sum, uses},
 };
 use crate::collect::Reading;
@@ -51,7 +52,7 @@ pub struct Aggregator {
     /// Requests that came after `tasks` was read, which may still show them open.
     finished: HashSet<(Thread, u64)>,
     calls: CallSums,
-    tcp: Option<Box<TcpFold>>,
+    signals: SignalFolds,
     base_losses: [u64; loss::slot::COUNT as usize],
     losses: [u64; loss::slot::COUNT as usize],
 }
@@ -101,7 +102,7 @@ impl Aggregator {
             served: HashMap::new(),
             finished: HashSet::new(),
             calls: CallSums::default(),
-            tcp: None,
+            signals: SignalFolds::default(),
             base_losses: Default::default(),
             losses: Default::default(),
         }
@@ -117,9 +118,7 @@ impl Aggregator {
         new.peers.clone_from(&base.peers);
         new.processes.learn(&base.processes);
         new.calls.set_base(&base.stats);
-        if let Some(tcp) = &base.tcp {
-            new.tcp.get_or_insert_default().set_base(tcp);
-        }
+        new.signals.set_base(base);
         new.base_losses = base.losses;
         new.losses = base.losses;
         for task in &base.tasks {
@@ -141,11 +140,11 @@ impl Aggregator {
     }
 
     /// Takes in a reading; in the order in which they were taken.
-    pub fn push(&mut self, reading: Reading) {
+    pub fn push(&mut self, mut reading: Reading) {
         self.end_ns = self.end_ns.max(reading.at_ns);
         self.losses = reading.losses;
         self.processes.learn(&reading.processes);
-        for (id, key) in reading.peers {
+        for (id, key) in std::mem::take(&mut reading.peers) {
             self.peers.entry(id).or_insert(key);
         }
         for request in &reading.requests {
@@ -154,10 +153,8 @@ impl Aggregator {
         for exit in &reading.exits {
             self.exit(exit);
         }
+        self.signals.push(&mut reading, &self.peers);
         self.calls.learn(reading.stats);
-        if let Some(tcp) = reading.tcp {
-            self.tcp.get_or_insert_default().push(*tcp, &self.peers);
-        }
         if !reading.tasks.is_empty() {
             for task in &reading.tasks {
                 let process = self.processes.of(&owner_of(task));
@@ -177,14 +174,14 @@ impl Aggregator {
         }
     }
 
-    /// A window of TCP alone that begins where this one ends: what lasts (sockets in FIN_WAIT_2, listeners,
+    /// A window of signals alone that begins where this one ends: what lasts (sockets in FIN_WAIT_2, listeners,
     /// gaps), and how long it has lasted, is known to it.
-    pub fn tcp_successor(&self, start_unix_ns: u64) -> Self {
+    pub fn signals_successor(&self, start_unix_ns: u64) -> Self {
         Self {
             peers: self.peers.clone(),
             base_losses: self.losses,
             losses: self.losses,
-            tcp: self.tcp.as_ref().map(|tcp| Box::new(tcp.successor())),
+            signals: self.signals.successor(),
             ..Self::new(About {
                 start_unix_ns,
                 start_ns: self.end_ns,

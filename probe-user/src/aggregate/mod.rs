@@ -1,13 +1,17 @@
 //! Readings become a [`Window`]: plain data about a stretch of time. No I/O, no clock.
 
 mod calls;
+pub mod dns;
 mod durations;
+pub mod files;
 mod fold;
 mod identity;
+pub mod journal;
 mod peer;
 mod requests;
 pub mod tcp;
 mod threads;
+pub mod udp;
 mod window;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use probe_common::part;
 
-use super::{Durations, Peer, tcp::Tcp};
+use super::{Durations, Peer, dns::Dns, files::Files, journal::Journal, tcp::Tcp, udp::Udp};
 use crate::{attach::ProbeStatus, collect::Process};
 
 /// Durations as an HDR histogram, ns: 2 significant digits from 1.024 µs up, 8 KB for a
@@ -76,6 +76,14 @@ pub struct Window {
     pub processes_left_out: u64,
     /// TCP; `None` when it was not watched.
     pub tcp: Option<Box<Tcp>>,
+    /// UDP, likewise.
+    pub udp: Option<Box<Udp>>,
+    /// DNS, likewise.
+    pub dns: Option<Box<Dns>>,
+    /// Files, likewise.
+    pub files: Option<Box<Files>>,
+    /// The ext4 journal and tasks that sleep behind it, likewise.
+    pub journal: Option<Box<Journal>>,
     /// Per-probe coverage.
     pub probes: Vec<ProbeStatus>,
     /// Lost in the window, by [`probe_common::loss::slot`].

@@ -22,9 +22,11 @@ use std::collections::HashMap;
 
 use aya::{Ebpf, VerifierLogLevel};
 use aya_log::EbpfLogger;
-use probe_common::{config::Config, tcp::CENSUS_ROWS};
+use probe_common::config::Config;
 
-pub use probes::PROBE_IDS;
+#[cfg(test)]
+pub(crate) use probes::ids as probe_ids;
+pub(crate) use probes::programs_of;
 pub use status::{ProbeStatus, State};
 pub use syscalls::{class_of_nr, op_of_nr};
 
@@ -32,7 +34,7 @@ use crate::error::Error;
 pub(crate) use iterators::Iterators;
 pub(crate) use links::Links;
 use netns::Netns;
-use probes::{Attachment, PROBES, Probe, TCP_PROBES};
+use probes::{Attachment, GROUPS, Group, Probe};
 use programs::{attach_calls, attach_one, attach_to, load_all, load_program};
 use resolve::Resolved;
 
@@ -56,17 +58,37 @@ pub enum Mode {
         /// Count every process; else those given to `Collector::follow`.
         follow_all: bool,
     },
-    /// TCP alone, as [`Options::tcp`] says.
-    Tcp,
+    /// Only the signals that [`Options::signals`] names.
+    Signals,
 }
 
-/// What to watch of TCP.
+/// What to watch beside calls and requests, or alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TcpOptions {
-    /// Send a record for each transition.
-    pub events: bool,
-    /// The network namespace of this process; else the caller's.
-    pub netns_of: Option<u32>,
+pub struct Signals {
+    /// TCP of one network namespace.
+    pub tcp: bool,
+    /// Send a record for each TCP transition.
+    pub tcp_events: bool,
+    /// UDP of one network namespace.
+    pub udp: bool,
+    /// DNS questions of the threads that are followed; with [`Mode::Ledger`] only.
+    pub dns: bool,
+    /// Files created, synced and removed on every file system.
+    pub files: bool,
+    /// The ext4 journal, fsync, and tasks in uninterruptible sleep.
+    pub journal: bool,
+}
+
+impl Signals {
+    /// Everything but single events.
+    pub const ALL: Self = Self {
+        tcp: true,
+        tcp_events: false,
+        udp: true,
+        dns: true,
+        files: true,
+        journal: true,
+    };
 }
 
 /// How to attach.
@@ -80,18 +102,29 @@ pub struct Options {
     pub max_threads: u32,
     /// FastCGI parameters may be read.
     pub fastcgi: bool,
-    /// Watch TCP as well.
-    pub tcp: Option<TcpOptions>,
+    /// Watch these as well.
+    pub signals: Signals,
+    /// The network namespace of this process is watched; else the caller's.
+    pub netns_of: Option<u32>,
 }
 
 impl Options {
-    /// What to watch of TCP, if anything.
-    pub(crate) fn watched_tcp(&self) -> Option<TcpOptions> {
+    /// The signals that the mode leaves: a counter watches none, and DNS needs the calls of followed threads.
+    pub(crate) fn watched(&self) -> Signals {
         match self.mode {
-            Mode::Ledger { .. } => self.tcp,
-            Mode::Tcp => Some(self.tcp.unwrap_or_default()),
-            Mode::Count { .. } => None,
+            Mode::Ledger { .. } => self.signals,
+            Mode::Signals => Signals {
+                dns: false,
+                ..self.signals
+            },
+            Mode::Count { .. } => Signals::default(),
         }
+    }
+
+    /// Whether anything is watched that belongs to one network namespace.
+    fn watches_netns(&self) -> bool {
+        let watched = self.watched();
+        watched.tcp || watched.udp
     }
 }
 
@@ -102,7 +135,8 @@ impl Default for Options {
             log: false,
             max_threads: 4096,
             fastcgi: true,
-            tcp: None,
+            signals: Signals::default(),
+            netns_of: None,
         }
     }
 }
@@ -138,32 +172,51 @@ pub fn attach(options: &Options) -> Result<Attached, Error> {
     privilege::check()?;
     resolve::check_kernel()?;
     raise_memlock();
-    let netns = options.watched_tcp().map(|tcp| Netns::of(tcp.netns_of));
-    let netns = netns.transpose()?;
+    let netns = match options.watches_netns() {
+        true => Some(Netns::of(options.netns_of)?),
+        false => None,
+    };
     let tracefs = tracefs::ensure()?;
-    let probes = catalogue(options);
+    let groups = groups(options);
+    let probes = catalogue(options, &groups);
     let resolved = resolve::resolve(&tracefs.path, &probes, options)?;
     match &options.mode {
         Mode::Count { .. } => count(options, resolved),
-        Mode::Ledger { .. } | Mode::Tcp => watch(options, &probes, resolved, netns),
+        Mode::Ledger { .. } | Mode::Signals => watch(options, &groups, &probes, resolved, netns),
     }
 }
 
+/// The groups that are asked for.
+fn groups(options: &Options) -> Vec<&'static Group> {
+    let watched = options.watched();
+    let asked = [
+        matches!(options.mode, Mode::Ledger { .. }),
+        watched.tcp,
+        watched.udp,
+        watched.dns,
+        watched.files,
+        watched.journal,
+    ];
+    let groups = GROUPS.iter().zip(asked);
+    groups
+        .filter(|(_, asked)| *asked)
+        .map(|(g, _)| *g)
+        .collect()
+}
+
 /// The probes that what is asked for needs.
-fn catalogue(options: &Options) -> Vec<&'static Probe> {
-    let tcp = TCP_PROBES.iter();
-    match &options.mode {
-        Mode::Ledger { .. } if options.tcp.is_none() => PROBES.iter().collect(),
-        Mode::Ledger { .. } => PROBES.iter().chain(tcp).collect(),
-        // Whose threads are counted.
-        Mode::Count { .. } => vec![&PROBES[0]],
-        // Descriptors lead to sockets.
-        Mode::Tcp => PROBES
-            .iter()
-            .filter(|p| p.id == "peers")
-            .chain(tcp)
-            .collect(),
-    }
+fn catalogue(options: &Options, groups: &[&'static Group]) -> Vec<&'static Probe> {
+    // What the others rest on: who ends, for the counter; which socket or file is behind a descriptor.
+    let base = match &options.mode {
+        Mode::Ledger { .. } => None,
+        Mode::Count { .. } => Some("lifecycle"),
+        Mode::Signals => Some("peers"),
+    };
+    let ledger = probes::ledger::GROUP.probes.iter();
+    ledger
+        .filter(|p| Some(p.id) == base)
+        .chain(groups.iter().flat_map(|g| g.probes))
+        .collect()
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Raising it may be refused (no CAP_SYS_RESOURCE),
@@ -177,25 +230,7 @@ fn raise_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &unlimited) };
 }
 
-/// Rows of the maps that only watching TCP needs; each has one row otherwise.
-const TCP_MAPS: &[(&str, u32)] = &[
-    // One for each connection; 64 bytes each, and as much again for the table.
-    ("TCP_SOCKETS", 65_536),
-    // Some 900 bytes each.
-    ("TRANSITIONS", TRANSITION_ROWS),
-    // Threads that are in connect() or listen() at once.
-    ("TCP_CALLS", 8192),
-    // Addresses that fail at once.
-    ("FAILING", 1024),
-    // 900 KiB.
-    ("CENSUS", CENSUS_ROWS as u32),
-    // Processes that hold TCP sockets.
-    ("OWNERS", 4096),
-];
-/// Kinds of transitions told apart by peer and process.
-const TRANSITION_ROWS: u32 = 4096;
-
-/// The same for the maps that only following timewait objects needs.
+/// Rows of the maps that only following timewait objects needs; each has one row otherwise.
 const TIMEWAIT_MAPS: &[(&str, u32)] = &[
     // A minute of 1,000 closes a second; some 80 bytes each.
     ("TIMEWAITS", 65_536),
@@ -203,18 +238,16 @@ const TIMEWAIT_MAPS: &[(&str, u32)] = &[
     ("HANDED_OVER", 1024),
 ];
 
-fn load(config: &Config, options: &Options) -> Result<Ebpf, Error> {
+fn load(config: &Config, options: &Options, groups: &[&Group]) -> Result<Ebpf, Error> {
     let threads = options.max_threads.max(1);
     let (tasks, stats) = match &options.mode {
         Mode::Ledger { .. } => (threads, threads.saturating_mul(4).clamp(64, 16384)),
         Mode::Count { .. } => (threads, 1),
-        Mode::Tcp => (1, 1),
+        Mode::Signals => (1, 1),
     };
     let mut loader = loader::new();
-    if options.watched_tcp().is_some() {
-        for (map, rows) in TCP_MAPS {
-            loader.map_max_entries(map, *rows);
-        }
+    for (map, rows) in groups.iter().flat_map(|g| g.maps) {
+        loader.map_max_entries(map, *rows);
     }
     if config.exact_timewait != 0 {
         for (map, rows) in TIMEWAIT_MAPS {
@@ -248,26 +281,32 @@ fn logger(ebpf: &mut Ebpf, options: &Options) -> Option<Logger> {
 
 fn watch(
     options: &Options,
+    groups: &[&'static Group],
     catalogue: &[&'static Probe],
     mut resolved: Resolved,
     netns: Option<Netns>,
 ) -> Result<Attached, Error> {
-    let mut ebpf = load(&resolved.config, options)?;
+    let mut ebpf = load(&resolved.config, options, groups)?;
     if let Some(reason) = selftest::run(&mut ebpf, &mut resolved)? {
         // Offsets that do not find our own socket would not find anybody's: load again without them.
-        for id in resolve::NEED_PEERS.iter().chain(&["peers"]) {
-            resolved.off(id, reason.clone());
+        for probe in catalogue
+            .iter()
+            .filter(|p| p.needs_peers || p.id == "peers")
+        {
+            resolved.off(probe.id, reason.clone());
         }
         resolve::switch(catalogue, &mut resolved);
-        ebpf = load(&resolved.config, options)?;
+        ebpf = load(&resolved.config, options, groups)?;
         selftest::run(&mut ebpf, &mut resolved)?;
     }
     if let Some(netns) = &netns
         && let Err(error) = netns.tell(&mut ebpf)
     {
-        TCP_PROBES
+        let of_netns = probes::tcp::GROUP
+            .probes
             .iter()
-            .for_each(|p| resolved.off(p.id, error.to_string()));
+            .chain(probes::udp::GROUP.probes);
+        of_netns.for_each(|p| resolved.off(p.id, error.to_string()));
     }
     let logger = logger(&mut ebpf, options);
     let mut links = Links::default();
@@ -314,7 +353,7 @@ fn watch(
             seen: None,
         });
     }
-    if let Some(reason) = useless(&options.mode, &probes) {
+    if let Some(reason) = useless(options, groups, &probes) {
         return Err(Error::Kernel(reason));
     }
     Ok(Attached {
@@ -329,7 +368,7 @@ fn watch(
 }
 
 /// Why there is no point in going on, if there is none.
-fn useless(mode: &Mode, probes: &[ProbeStatus]) -> Option<String> {
+fn useless(options: &Options, groups: &[&Group], probes: &[ProbeStatus]) -> Option<String> {
     let off = |id: &str| {
         let probe = probes.iter().find(|p| p.id == id)?;
         match &probe.state {
@@ -337,11 +376,13 @@ fn useless(mode: &Mode, probes: &[ProbeStatus]) -> Option<String> {
             State::Active => None,
         }
     };
-    match mode {
-        Mode::Tcp => {
-            let reasons: Option<Vec<_>> = TCP_PROBES.iter().map(|p| off(p.id)).collect();
-            let first = reasons?.first().copied()?.clone();
-            Some(format!("TCP cannot be watched: {first}"))
+    match options.mode {
+        Mode::Signals => {
+            let mut asked = groups.iter().flat_map(|g| g.probes).map(|p| p.id);
+            let first = asked.next()?;
+            let reason = off(first)?;
+            let none = asked.all(|id| off(id).is_some());
+            none.then(|| format!("nothing that was asked for can be watched: {reason}"))
         }
         _ => ["calls", "lifecycle"]
             .iter()
@@ -387,11 +428,11 @@ fn count(options: &Options, resolved: Resolved) -> Result<Attached, Error> {
     else {
         return Err(Error::Usage("not a counting mode".to_owned()));
     };
-    let mut ebpf = load(&resolved.config, options)?;
+    let mut ebpf = load(&resolved.config, options, &[])?;
     let logger = logger(&mut ebpf, options);
     let mut links = Links::default();
     if !follow_all {
-        for a in PROBES[0].attachments {
+        for a in probes::ledger::GROUP.probes[0].attachments {
             attach_one(&mut ebpf, &mut links, a).map_err(Error::Kernel)?;
         }
     }

@@ -34,6 +34,17 @@ pub struct Netns {
 }
 
 impl Netns {
+    /// The same namespace, for another thread.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.as_ref().map(OwnedFd::try_clone).transpose()?,
+            socket: self.socket.try_clone()?,
+        })
+    }
+
     /// The namespace of a process, or the caller's.
     ///
     /// # Errors

@@ -87,6 +87,17 @@ fn entry_program(op: &Op) -> &'static str {
     }
 }
 
+/// The programs for the returns of accounted calls, as [`return_program`] names them.
+pub const RETURNS: &[&str] = &[
+    "on_connect",
+    "on_accept",
+    "on_poll",
+    "on_select",
+    "on_epoll",
+    "on_recv",
+    "on_send",
+];
+
 /// The program for the return of a kind of call.
 fn return_program(kind: u8) -> &'static str {
     match kind {

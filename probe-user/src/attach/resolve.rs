@@ -82,11 +82,11 @@ pub fn resolve(
     config.epoll_data = if cfg!(target_arch = "x86_64") { 4 } else { 8 };
     config.close_range_nr = libc::SYS_close_range as u32;
     config.cohort_shift = clock::cohort_shift(clock::hz());
-    config.tcp_events = options.watched_tcp().is_some_and(|tcp| tcp.events).into();
+    config.tcp_events = options.watched().tcp_events.into();
     match options.mode {
         Mode::Ledger { follow_all } => config.follow_all = follow_all.into(),
         Mode::Count { follow_all, .. } => config.count_filter = (!follow_all).into(),
-        Mode::Tcp => {}
+        Mode::Signals => {}
     }
     let mut resolved = Resolved {
         config,
@@ -114,7 +114,13 @@ pub fn resolve(
         }
     }
     for probe in probes {
-        if let Err(reason) = members(probe, &btf, &mut resolved.config) {
+        let found = members(probe, &btf, &mut resolved.config)
+            .and_then(|()| fields(probe, tracefs, &mut resolved.config))
+            .and_then(|()| {
+                let mut calls = probe.calls.iter();
+                calls.try_for_each(|(call, arguments)| record_layout(tracefs, call, *arguments))
+            });
+        if let Err(reason) = found {
             resolved.off(probe.id, reason);
         }
     }
@@ -131,17 +137,9 @@ pub fn resolve(
             resolved.off(id, reason.clone());
         }
     }
-    for (id, call, arguments) in TCP_CALLS {
-        if probes.iter().any(|p| p.id == *id)
-            && let Err(reason) = record_layout(tracefs, call, *arguments)
-        {
-            resolved.off(id, reason);
-        }
-    }
     if let Some(reason) = resolved.reason("peers").map(str::to_owned) {
-        NEED_PEERS
-            .iter()
-            .for_each(|id| resolved.off(id, reason.clone()));
+        let needing = probes.iter().filter(|p| p.needs_peers);
+        needing.for_each(|p| resolved.off(p.id, reason.clone()));
     }
     if !options.fastcgi {
         resolved.off("fastcgi", "switched off (--no-fastcgi)".to_owned());
@@ -178,16 +176,24 @@ fn members(probe: &Probe, btf: &Btf, config: &mut Config) -> Result<(), String> 
     Ok(())
 }
 
-/// Probes that are nothing without `peers`: they find a socket by its descriptor.
-pub const NEED_PEERS: &[&str] = &["connects", "listens", "accepts"];
-
-/// The calls that the probes of TCP see, and how many arguments each has.
-const TCP_CALLS: &[(&str, &str, u32)] = &[
-    ("connects", "connect", 3),
-    ("listens", "listen", 2),
-    ("accepts", "accept", 3),
-    ("accepts", "accept4", 4),
-];
+fn fields(probe: &Probe, tracefs: &Path, config: &mut Config) -> Result<(), String> {
+    for need in probe.fields {
+        let (category, name) = need.tracepoint;
+        let format = Format::read(tracefs, category, name)?;
+        let field = need.fields.iter().find_map(|field| format.field(field));
+        match field {
+            Some(field) if field.size == need.size => (need.set)(config, field.offset),
+            _ => {
+                return Err(format!(
+                    "the record of {category}:{name} has no {} of {} bytes",
+                    need.fields.join(" or "),
+                    need.size
+                ));
+            }
+        }
+    }
+    Ok(())
+}
 
 /// The records of all calls that are accounted are laid out as expected.
 fn syscall_layout(tracefs: &Path) -> Result<(), String> {

@@ -21,15 +21,19 @@ use probe_common::{
 use super::{
     Count, KernelCost, Reading,
     cost::CostMeter,
+    dns::DnsReader,
     epoll,
     exchanges::LastExchanges,
+    files::FilesReader,
     inflight,
+    journal::JournalReader,
     processes::{self, Processes},
     sockets::Wanted,
     tcp::{records, watcher::Watcher},
+    udp::UdpReader,
 };
 use crate::{
-    attach::{Attached, Links, Logger, Mode, ProbeStatus, State},
+    attach::{Attached, Links, Logger, Mode, ProbeStatus, State, netns::Netns},
     error::Error,
 };
 
@@ -42,6 +46,10 @@ const EMPTY_EVERY: Duration = Duration::from_millis(20);
 /// Reads the kernel side. Owns it: dropping the collector detaches and unloads everything.
 pub struct Collector {
     census: Option<Watcher>,
+    udp: Option<UdpReader>,
+    dns: Option<DnsReader>,
+    files: Option<FilesReader>,
+    journal: Option<JournalReader>,
     // Early, so that it is dropped early: nothing runs any more when the maps go.
     _links: Links,
     ebpf: Ebpf,
@@ -74,21 +82,40 @@ impl Collector {
         } = attached;
         let follows_all = match &options.mode {
             Mode::Ledger { follow_all } | Mode::Count { follow_all, .. } => *follow_all,
-            Mode::Tcp => false,
+            Mode::Signals => false,
         };
         let ring = match &options.mode {
-            Mode::Ledger { .. } | Mode::Tcp => {
+            Mode::Ledger { .. } | Mode::Signals => {
                 let map = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
                 Some(RingBuf::try_from(map).map_err(map_error)?)
             }
             Mode::Count { .. } => None,
         };
-        let census = match options.watched_tcp() {
-            Some(_) => Some(Watcher::start(&mut ebpf, &mut iterators, netns)?),
-            None => None,
+        let watched = options.watched();
+        let udp = match watched.udp {
+            true => {
+                let netns = netns.as_ref().map(Netns::try_clone).transpose();
+                let netns = netns.map_err(|source| Error::Io {
+                    what: "cannot keep the network namespace".into(),
+                    source,
+                })?;
+                Some(UdpReader::start(&mut ebpf, &mut iterators, netns)?)
+            }
+            false => None,
         };
+        let census = match watched.tcp {
+            true => Some(Watcher::start(&mut ebpf, &mut iterators, netns)?),
+            false => None,
+        };
+        let dns = watched.dns.then(|| DnsReader::start(&mut ebpf));
+        let files = watched.files.then(|| FilesReader::start(&mut ebpf));
+        let journal = watched.journal.then(|| JournalReader::start(&mut ebpf));
         let mut collector = Self {
             census,
+            udp,
+            dns: dns.transpose()?,
+            files: files.transpose()?,
+            journal: journal.transpose()?,
             meter: CostMeter::new(),
             _links: links,
             ebpf,
@@ -253,6 +280,12 @@ impl Collector {
         if let Some(census) = &mut self.census {
             census.news(&mut self.pending.tcp);
         }
+        if let Some(udp) = &mut self.udp {
+            udp.news(&mut self.pending.udp);
+        }
+        if let Some(files) = &mut self.files {
+            files.news(&mut self.pending.files);
+        }
         let Some(ring) = &mut self.ring else { return };
         while let Some(item) = ring.next() {
             let known = self.pending.requests.len();
@@ -288,6 +321,18 @@ impl Collector {
                 let sums = map(&mut self.ebpf, "TIMEWAIT_SUMS")?;
                 tcp.timewait = Some(records::timewait(&sums).map_err(map_error)?);
             }
+        }
+        if let Some(udp) = &mut self.udp {
+            udp.read(&mut self.ebpf, reading.udp.get_or_insert_default())?;
+        }
+        if let Some(dns) = &mut self.dns {
+            dns.read(&mut self.ebpf, reading.dns.get_or_insert_default())?;
+        }
+        if let Some(files) = &mut self.files {
+            files.read(&mut self.ebpf, reading.files.get_or_insert_default())?;
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.read(&mut self.ebpf, reading.journal.get_or_insert_default())?;
         }
         self.name_peers(&mut reading, true)?;
         Ok(reading)
@@ -352,6 +397,7 @@ impl Collector {
             .chain(reading.tasks.iter().flat_map(|t| used_peers(&t.request)))
             .chain(reading.requests.iter().flat_map(used_peers))
             .chain(reading.tcp.iter().flat_map(|tcp| tcp.named_peers()))
+            .chain(reading.dns.iter().flat_map(|dns| dns.named_peers()))
             .filter(|id| *id >= peer::special::FIRST_HASH)
             .filter(|id| !self.peers.contains_key(id))
             .collect();
@@ -499,7 +545,13 @@ fn decode(bytes: &[u8], into: &mut Reading) {
             into.exits
                 .push(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast::<Exit>()) });
         }
-        _ => records::decode(kind, bytes, &mut into.tcp),
+        _ => {
+            let _ = UdpReader::decode(kind, bytes, &mut into.udp)
+                || DnsReader::decode(kind, bytes, &mut into.dns)
+                || FilesReader::decode(kind, bytes, &mut into.files)
+                || JournalReader::decode(kind, bytes, &mut into.journal);
+            records::decode(kind, bytes, &mut into.tcp);
+        }
     }
 }
 

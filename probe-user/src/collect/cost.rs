@@ -13,6 +13,8 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 
+use crate::attach;
+
 /// The kernel measures our programs for this long ...
 const SAMPLE: Duration = Duration::from_millis(50);
 /// ... out of every this long. Measuring costs two clock reads a run for every BPF program of the node.
@@ -107,33 +109,10 @@ fn run_info(program: &Program) -> Option<(u64, u64)> {
     Some((info.run_time().as_nanos() as u64, info.run_count()))
 }
 
-/// How often the programs of a probe ran, where they tell it apart.
+/// How often a probe's programs ran: the one that ran most often, as an entry and a return are one call.
 pub fn runs_of(probe: &str, runs: &HashMap<String, u64>) -> Option<u64> {
-    let programs: &[&str] = match probe {
-        "calls" => &[
-            "on_connect",
-            "on_accept",
-            "on_poll",
-            "on_select",
-            "on_epoll",
-            "on_recv",
-            "on_send",
-        ],
-        "scheduler" => &["on_switch", "on_wakeup"],
-        "lifecycle" => &["on_fork", "on_exec", "on_exit"],
-        "established" => &["on_tcp_state"],
-        "epoll" => &["on_epoll_ctl"],
-        "tcp_states" => &["on_tcp_state"],
-        "connects" => &["on_tcp_connect"],
-        "listens" => &["on_tcp_listen"],
-        "tcp_census" => &["on_census"],
-        "socket_owners" => &["on_descriptor"],
-        "exact_timewait" => &["on_timewait_scheduled"],
-        "accepts" => &["on_tcp_accept"],
-        "requests" => &["on_close", "on_close_other"],
-        _ => return None,
-    };
-    Some(programs.iter().filter_map(|p| runs.get(*p)).sum())
+    let programs = attach::programs_of(probe);
+    programs.filter_map(|p| runs.get(p)).max().copied()
 }
 
 /// Memory of our maps in bytes: what /proc/self/fdinfo accounts (`memlock`).

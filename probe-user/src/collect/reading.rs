@@ -11,7 +11,10 @@ use probe_common::{
     task::Task,
 };
 
-use super::{CallSum, tcp::TcpReading};
+use super::{
+    CallSum, dns::DnsReading, files::FilesReading, journal::JournalReading, tcp::TcpReading,
+    udp::UdpReading,
+};
 
 /// One look at the kernel side. Sums (`stats`, `tasks`, `losses`) are totals since attach; `requests`
 /// and `exits` are what came since the last reading.
@@ -35,6 +38,14 @@ pub struct Reading {
     pub processes: Vec<Process>,
     /// TCP; `None` when it was not asked for, or when the ring alone was asked for and nothing came.
     pub tcp: Option<Box<TcpReading>>,
+    /// UDP, likewise.
+    pub udp: Option<Box<UdpReading>>,
+    /// DNS, likewise.
+    pub dns: Option<Box<DnsReading>>,
+    /// Files, likewise.
+    pub files: Option<Box<FilesReading>>,
+    /// The ext4 journal and tasks that sleep behind it, likewise.
+    pub journal: Option<Box<JournalReading>>,
     /// Lost so far, by [`loss::slot`].
     pub losses: [u64; loss::slot::COUNT as usize],
 }

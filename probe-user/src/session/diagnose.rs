@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     aggregate::{Aggregator, Window},
-    attach::{Mode, Options, TcpOptions},
+    attach::{Mode, Options, Signals as Watched},
     cli::Diagnose,
     diagnose::{self, Severity},
     error::Error,
@@ -25,10 +25,8 @@ pub async fn run(args: &Diagnose, target: Target, setup: Setup) -> Result<u8, Er
         },
         log: args.kernel.verbose,
         fastcgi: !args.no_fastcgi,
-        tcp: Some(TcpOptions {
-            netns_of: args.netns,
-            ..TcpOptions::default()
-        }),
+        signals: Watched::ALL,
+        netns_of: args.netns,
         ..Options::default()
     };
     let mut live = Live::start(&options, target, setup.started)?;

@@ -13,7 +13,7 @@ use super::{
     signals::Signals,
 };
 use crate::{
-    attach::{Options, ProbeStatus, State, TcpOptions, tracefs::Tracefs},
+    attach::{Options, ProbeStatus, Signals as Watched, State, tracefs::Tracefs},
     cli::{Doctor, Targets},
     diagnose::rules::CATALOGUE,
     error::Error,
@@ -38,7 +38,7 @@ pub async fn run(
     };
     let options = Options {
         log: args.kernel.verbose,
-        tcp: Some(TcpOptions::default()),
+        signals: Watched::ALL,
         ..Options::default()
     };
     match tracefs {

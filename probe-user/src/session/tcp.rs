@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     aggregate::{About, Aggregator},
-    attach::{Mode, Options, TcpOptions},
+    attach::{Mode, Options, Signals as Watched},
     cli::{Filter, Tcp},
     error::Error,
     present::{self, tcp::events},
@@ -49,12 +49,14 @@ pub async fn run(args: &Tcp, target: Target, setup: Setup) -> Result<u8, Error> 
         return Err(Error::Usage(why.to_owned()));
     }
     let options = Options {
-        mode: Mode::Tcp,
+        mode: Mode::Signals,
         log: args.kernel.verbose,
-        tcp: Some(TcpOptions {
-            events: args.events,
-            netns_of: args.netns,
-        }),
+        signals: Watched {
+            tcp: true,
+            tcp_events: args.events,
+            ..Watched::default()
+        },
+        netns_of: args.netns,
         ..Options::default()
     };
     let live = Live::start(&options, target, setup.started)?;
@@ -100,7 +102,7 @@ async fn once(args: &Tcp, mut live: Live, setup: Setup) -> Result<u8, Error> {
         .await?;
     progress.clear();
     window.push(live.collector.read()?);
-    let window = window.tcp_window(live.probes(), live.cost());
+    let window = window.signals_window(live.probes(), live.cost());
     let _detaching = live.detach();
     if let Some(note) = end.note() {
         output::complain(&format!(
@@ -151,7 +153,7 @@ async fn refresh(args: &Tcp, mut live: Live, setup: Setup) -> Result<u8, Error> 
         }
         older.push(reading);
         let cost = live.cost();
-        let window = older.tcp_window(live.probes(), since(cost, &spent[0]));
+        let window = older.signals_window(live.probes(), since(cost, &spent[0]));
         let text = if args.json {
             present::tcp::json(&window)
         } else {
@@ -167,7 +169,7 @@ async fn refresh(args: &Tcp, mut live: Live, setup: Setup) -> Result<u8, Error> 
         }
         if began.elapsed() >= span {
             began = Instant::now();
-            let now = older.tcp_successor(own::unix_ns());
+            let now = older.signals_successor(own::unix_ns());
             if let Some(ready) = younger.replace(now) {
                 older = ready;
                 spent[0] = spent[1];

@@ -15,36 +15,28 @@ use crate::{
         identity::ProcessId,
         peer::resolve,
         requests::{add_parts, summary, wall_ns},
-        tcp::Tcp,
         threads::{Moment, difference, moment, sum},
     },
-    attach::{ProbeStatus, State},
+    attach::ProbeStatus,
 };
 
 impl Aggregator {
-    /// The window of TCP alone from its start to the last reading; it may go on.
-    pub fn tcp_window(&self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
-        Window {
+    /// The window of the signals alone, from its start to the last reading; it may go on.
+    pub fn signals_window(&self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
+        let mut window = Window {
             host: self.about.host.clone(),
             kernel: self.about.kernel.clone(),
             start_unix_ns: self.about.start_unix_ns,
             duration_ns: self.end_ns.saturating_sub(self.about.start_ns),
             target: self.about.target.clone(),
-            tcp: self.tcp(&probes),
             probes,
             losses: self.lost(),
             cost,
             ..Window::default()
-        }
-    }
-
-    fn tcp(&self, probes: &[ProbeStatus]) -> Option<Box<Tcp>> {
-        let watched = probes
-            .iter()
-            .any(|p| p.id == "tcp_states" && p.state == State::Active);
+        };
         let span = (self.about.start_ns, self.end_ns);
-        let tcp = self.tcp.as_ref()?;
-        Some(Box::new(tcp.finish(span, &self.peers, watched)))
+        self.signals.finish(&mut window, span, &self.peers);
+        window
     }
 
     fn lost(&self) -> Vec<u64> {
@@ -56,7 +48,7 @@ impl Aggregator {
 
     /// The window from its start to the last reading.
     pub fn finish(mut self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
-        let (tcp, losses) = (self.tcp(&probes), self.lost());
+        let signals = self.signals_window(probes, cost);
         let (at_ns, tasks) = std::mem::take(&mut self.tasks);
         let mut rows = self.process_rows();
         for task in &tasks {
@@ -89,19 +81,11 @@ impl Aggregator {
         });
         let processes_left_out = rows.len().saturating_sub(MAX_PROCESSES) as u64;
         Window {
-            host: self.about.host,
-            kernel: self.about.kernel,
-            start_unix_ns: self.about.start_unix_ns,
-            duration_ns: self.end_ns.saturating_sub(start_ns),
-            target: self.about.target,
             groups,
             calls,
             processes: rows.into_values().take(MAX_PROCESSES).collect(),
             processes_left_out,
-            tcp,
-            probes,
-            losses,
-            cost,
+            ..signals
         }
     }
 

@@ -131,7 +131,7 @@ fn names() -> Vec<PeerKey> {
 
 fn window(readings: Vec<TcpReading>, seconds: u64) -> Tcp {
     fold(readings, seconds)
-        .tcp_window(PROBES.map(probe).to_vec(), Cost::default())
+        .signals_window(PROBES.map(probe).to_vec(), Cost::default())
         .tcp
         .map(|tcp| *tcp)
         .expect("TCP was read")
@@ -291,7 +291,7 @@ fn a_window_that_goes_on_begins_anew_with_what_lasts() {
     let sock = key(kind::UNIX, 0, SOCK, 0);
     reading.connects = vec![connect(&sock, 8 * S, libc::ENOENT)];
     let before = fold(vec![reading.clone()], 9);
-    let mut after = before.tcp_successor(0);
+    let mut after = before.signals_successor(0);
     let mut later = tcp_reading(vec![Census {
         fin_wait2: held(10 * S),
         ..census(10 * S, &[(out(8, 80), &[(column::FIN_WAIT2_HELD, 1)])])
@@ -300,7 +300,7 @@ fn a_window_that_goes_on_begins_anew_with_what_lasts() {
     later.transitions.clone_from(&reading.transitions);
     later.transitions[0].1.sum.count += 4;
     after.push(whole(later, 10));
-    let window: Window = after.tcp_window(PROBES.map(probe).to_vec(), Cost::default());
+    let window: Window = after.signals_window(PROBES.map(probe).to_vec(), Cost::default());
     assert_eq!(window.duration_ns, S);
     let tcp = window.tcp.unwrap();
     assert_eq!(fin_wait_2(&tcp).oldest_ns, 10 * S);

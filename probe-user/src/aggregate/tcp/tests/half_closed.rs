@@ -129,7 +129,7 @@ fn short_stays_are_known_by_their_number_and_how_many_a_census_meets() {
     named.peers.insert(id(&peer), peer);
     let mut aggregator = Aggregator::new(about());
     aggregator.push(named);
-    let window = aggregator.tcp_window(PROBES.map(probe).to_vec(), Cost::default());
+    let window = aggregator.signals_window(PROBES.map(probe).to_vec(), Cost::default());
     let tcp = window.tcp.unwrap();
     for durations in [&fin_wait_2(&tcp).durations, &tcp.half_closed[0].left] {
         let p50 = durations.quantile(0.5) as f64 / MS as f64;
@@ -201,7 +201,7 @@ fn clients_that_are_counted_together_have_no_short_stays_of_their_own() {
     named.peers.insert(id(&all), all);
     let mut aggregator = Aggregator::new(about());
     aggregator.push(named);
-    let window = aggregator.tcp_window(PROBES.map(probe).to_vec(), Cost::default());
+    let window = aggregator.signals_window(PROBES.map(probe).to_vec(), Cost::default());
     let tcp = window.tcp.unwrap();
     let client = &tcp.half_closed[0];
     assert_eq!(client.peer, from("10.0.0.8", 80));

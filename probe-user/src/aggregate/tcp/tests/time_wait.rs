@@ -103,7 +103,7 @@ fn followed(half_closed: u64, closed: u64) -> Option<[Timewait; 2]> {
 fn what_the_kernel_side_followed_goes_before_the_census() {
     let mut first = tcp_reading(vec![census(0, &[])]);
     first.timewait = followed(5, 0);
-    let mut aggregator = fold(vec![first], 0).tcp_successor(0);
+    let mut aggregator = fold(vec![first], 0).signals_successor(0);
     let mut later = tcp_reading(vec![census(S, &[]), census(2 * S, &[])]);
     later.timewait = followed(7, 4);
     aggregator.push(whole(later, 2));
@@ -111,7 +111,7 @@ fn what_the_kernel_side_followed_goes_before_the_census() {
     aggregator.push(whole(tcp_reading(Vec::new()), 3));
     let dwells = |probes: &[&'static str]| {
         let probes = probes.iter().copied().map(probe).collect();
-        let window = aggregator.tcp_window(probes, Cost::default());
+        let window = aggregator.signals_window(probes, Cost::default());
         window.tcp.unwrap().dwell_by_state
     };
     let said = |d: &StateDwell| (d.state, d.source, d.entered, d.count, d.durations.len());

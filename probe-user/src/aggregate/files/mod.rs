@@ -1,0 +1,29 @@
+//! Files in a [`Window`](super::Window): who creates them where, and how long the space lasts.
+
+use crate::collect::files::FilesReading;
+
+/// All about it in one stretch of time.
+#[derive(Clone, Debug, Default)]
+pub struct Files {}
+
+/// It in the window so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FilesFold {}
+
+impl FilesFold {
+    /// Takes in the reading that the window starts at: its sums are the base.
+    pub fn set_base(&mut self, _: &FilesReading) {}
+
+    /// Takes in a reading; in the order in which they were taken.
+    pub fn push(&mut self, _: FilesReading) {}
+
+    /// For a window that begins where this one ends: the sums so far are its base.
+    pub fn successor(&self) -> Self {
+        Self::default()
+    }
+
+    /// The result. `span` is the window's start and end, CLOCK_MONOTONIC ns.
+    pub fn finish(&self, _span: (u64, u64)) -> Files {
+        Files {}
+    }
+}

@@ -1,0 +1,144 @@
+//! DNS as the kernel side sees processes ask: what a [`Reading`](super::Reading) says about it.
+
+use aya::Ebpf;
+
+use super::CallSum;
+use crate::error::Error;
+
+/// Everything DNS in a reading.
+#[derive(Clone, Debug, Default)]
+pub struct DnsReading {
+    /// Questions since attach, by process, server, name and type.
+    pub sums: Vec<Questions>,
+    /// Questions without an answer yet, at this moment, with their process still waiting or not.
+    pub open: Vec<OpenQuestion>,
+    /// How questions grew, since the last reading, in order: at most ten a second.
+    pub steps: Vec<Step>,
+    /// How the processes in `sums` resolve names, as far as their files could be read; all so far.
+    pub resolvers: Vec<Resolver>,
+}
+
+/// A question's name as it is written: labels with dots between, lower case, no dot at the end, any bytes (a dot or
+/// a byte that is not printable inside a label is written `\DDD`, RFC 1035 section 5.1). Empty: the root.
+pub type Name = Vec<u8>;
+
+/// Questions of one process for one name and type to one server.
+#[derive(Clone, Debug, Default)]
+pub struct Questions {
+    /// Process id.
+    pub pid: u32,
+    /// Process name, any bytes.
+    pub comm: Vec<u8>,
+    /// Peer id of the server (see [`Reading::peers`](super::Reading)): address, port 53, transport.
+    pub server: u64,
+    /// The name; `None` for names that found no place in the table.
+    pub name: Option<Name>,
+    /// QTYPE: 1 is A, 28 is AAAA.
+    pub qtype: u16,
+    /// Messages sent that ask it, retries included.
+    pub asked: u64,
+    /// Of these: the same thread (or socket) asked it before and had no answer.
+    pub retried: u64,
+    /// Of `asked`, without retries: anyone on the node asked for the same name and type less than a second before.
+    pub duplicates: u64,
+    /// Answers received.
+    pub answered: u64,
+    /// The answers by response code (RCODE 0 to 15).
+    pub rcodes: [u64; 16],
+    /// Of the answers: NOERROR without a record (NODATA).
+    pub empty: u64,
+    /// Of the answers: truncated (TC); a resolver asks again over TCP.
+    pub truncated: u64,
+    /// From the question (the last retry of it) to its answer being received.
+    pub latency: CallSum,
+    /// Waits for an answer that ended without one, and the time they took.
+    pub timed_out: CallSum,
+    /// First and last question, CLOCK_MONOTONIC ns.
+    pub first_ns: u64,
+    /// See `first_ns`.
+    pub last_ns: u64,
+}
+
+/// A question that has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenQuestion {
+    /// Process and thread.
+    pub pid: u32,
+    /// See `pid`.
+    pub tid: u32,
+    /// As in [`Questions`].
+    pub server: u64,
+    /// As in [`Questions`].
+    pub name: Option<Name>,
+    /// As in [`Questions`].
+    pub qtype: u16,
+    /// When it was asked last, CLOCK_MONOTONIC ns.
+    pub asked_ns: u64,
+    /// The thread was still waiting for it when it was last seen: it may yet be answered.
+    pub waiting: bool,
+}
+
+/// How far all questions had come at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// When, CLOCK_MONOTONIC ns.
+    pub at_ns: u64,
+    /// Asked since attach.
+    pub asked: u64,
+    /// Answered since attach.
+    pub answered: u64,
+}
+
+/// How a process resolves names (its own /etc, seen through /proc/PID/root).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// Process id.
+    pub pid: u32,
+    /// `nameserver` lines of resolv.conf, in order.
+    pub servers: Vec<std::net::IpAddr>,
+    /// `options timeout:`, seconds (resolv.conf(5): 5 when absent).
+    pub timeout_s: u32,
+    /// `options attempts:` (2 when absent).
+    pub attempts: u32,
+    /// `options ndots:` (1 when absent).
+    pub ndots: u32,
+    /// `search` or `domain`: how many domains are tried.
+    pub search: u32,
+    /// `options single-request` or `single-request-reopen`: A and AAAA one after the other.
+    pub single_request: bool,
+    /// `options use-vc`: TCP.
+    pub use_vc: bool,
+    /// The `hosts:` line of nsswitch.conf names `resolve`: glibc asks systemd-resolved over its Unix socket, and
+    /// such lookups are no DNS messages of the process.
+    pub nss_resolve: bool,
+    /// nscd's or systemd-resolved's stub is what the servers are: an address in 127.0.0.0/8 or ::1.
+    pub local_stub: bool,
+}
+
+/// Follows DNS.
+pub(super) struct DnsReader {}
+
+impl DnsReader {
+    /// Begins to follow.
+    pub fn start(_: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {})
+    }
+
+    /// Decodes a record of the ring; false when it is none of ours.
+    pub fn decode(_kind: u32, _bytes: &[u8], _into: &mut Option<Box<DnsReading>>) -> bool {
+        false
+    }
+
+    /// Everything.
+    pub fn read(&mut self, _: &mut Ebpf, _: &mut DnsReading) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl DnsReading {
+    /// Peer ids that it names.
+    pub(super) fn named_peers(&self) -> impl Iterator<Item = u64> + '_ {
+        let asked = self.sums.iter().map(|q| q.server);
+        asked.chain(self.open.iter().map(|q| q.server))
+    }
+}

@@ -1,0 +1,190 @@
+//! The ext4 journal, fsync, and tasks in uninterruptible sleep: what a [`Reading`](super::Reading) says about them.
+
+use aya::Ebpf;
+
+pub use super::mounts::Device;
+use super::{CallSum, mounts::Mount};
+use crate::error::Error;
+
+/// Everything about journals in a reading.
+#[derive(Clone, Debug, Default)]
+pub struct JournalReading {
+    /// Commits since attach, by device of the file system.
+    pub commits: Vec<Commits>,
+    /// Commits one by one, since the last reading, in order: the slowest of each tenth of a second and device.
+    pub slow: Vec<Commit>,
+    /// fsync and its kin on ext4 since attach, by device and process (ext4_sync_file: O_SYNC writes and msync too).
+    pub syncs: Vec<Syncs>,
+    /// Changes of the journal since attach, by device and process.
+    pub handles: Vec<Handles>,
+    /// Uninterruptible sleeps of a millisecond and longer since attach, by process and stack.
+    pub sleeps: Vec<Sleeps>,
+    /// Tasks asleep so at this moment.
+    pub asleep: Vec<Sleeper>,
+    /// The stacks that `sleeps` and `asleep` name; all so far.
+    pub stacks: Vec<(u32, Stack)>,
+    /// Why functions have no names, when they have none (kernel.kptr_restrict, ...).
+    pub no_symbols: Option<String>,
+    /// Mounted file systems, as last read.
+    pub mounts: Vec<Mount>,
+}
+
+/// Commits of one journal. A commit goes through its phases in this order; the time of a caller in fsync() may lie
+/// before all of them, where it writes its own data (data=ordered).
+#[derive(Clone, Debug, Default)]
+pub struct Commits {
+    /// Device of the file system.
+    pub device: Device,
+    /// From jbd2_start_commit to jbd2_end_commit.
+    pub total: CallSum,
+    /// From jbd2_commit_locking on: waits for handles that are still open.
+    pub locking: CallSum,
+    /// From jbd2_commit_flushing on: writes out data of files (data=ordered).
+    pub flushing: CallSum,
+    /// From jbd2_commit_logging on: writes the journal's blocks, and the commit record.
+    pub logging: CallSum,
+    /// From one commit's start to the next one's.
+    pub interval: CallSum,
+    /// Commits that somebody waits for (sync_commit).
+    pub sync: u64,
+    /// Handles and blocks of all commits (jbd2_run_stats).
+    pub handles: u64,
+    /// Blocks changed in all commits.
+    pub blocks: u64,
+    /// Blocks written to the journal in all commits.
+    pub blocks_logged: u64,
+    /// jbd2_run_stats' own times, summed, ns (the kernel has jiffies): wait, request_delay, running, locked, flushing,
+    /// logging.
+    pub run_ns: [u64; 6],
+    /// Began and has not ended at this moment: since when, CLOCK_MONOTONIC ns.
+    pub under_way_since_ns: Option<u64>,
+}
+
+/// One commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Device of the file system.
+    pub device: Device,
+    /// Transaction.
+    pub tid: u32,
+    /// When it ended, CLOCK_MONOTONIC ns.
+    pub end_ns: u64,
+    /// How long it took, ns.
+    pub took_ns: u64,
+}
+
+/// fsync of one process on one file system.
+#[derive(Clone, Debug, Default)]
+pub struct Syncs {
+    /// Device of the file system.
+    pub device: Device,
+    /// Process id; 0 with an empty name: other processes.
+    pub pid: u32,
+    /// Process name, any bytes.
+    pub comm: Vec<u8>,
+    /// How many, and how long they took.
+    pub calls: CallSum,
+    /// In such a call at this moment: threads, and since when the first, CLOCK_MONOTONIC ns.
+    pub under_way: u32,
+    /// See `under_way`; 0 when there is none.
+    pub under_way_since_ns: u64,
+}
+
+/// Changes of one process to one journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handles {
+    /// Device of the file system.
+    pub device: Device,
+    /// Process id; 0 with an empty name: other processes.
+    pub pid: u32,
+    /// Process name, any bytes. Written-back data is changed by a kernel thread (`kworker/...`) for whoever wrote it.
+    pub comm: Vec<u8>,
+    /// Handles: single changes.
+    pub handles: u64,
+    /// Of these: such that wait for the commit.
+    pub sync: u64,
+    /// Blocks changed.
+    pub dirtied_blocks: u64,
+}
+
+/// Uninterruptible sleeps of one process at one place in the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Sleeps {
+    /// Process id; 0 with an empty name: other processes.
+    pub pid: u32,
+    /// Process name, any bytes.
+    pub comm: Vec<u8>,
+    /// Which of [`JournalReading::stacks`]; `None` when it was lost.
+    pub stack: Option<u32>,
+    /// How many, and how long.
+    pub sleeps: CallSum,
+}
+
+/// A task that sleeps uninterruptibly now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sleeper {
+    /// Process and thread.
+    pub pid: u32,
+    /// See `pid`.
+    pub tid: u32,
+    /// Thread name, any bytes.
+    pub comm: Vec<u8>,
+    /// Which of [`JournalReading::stacks`]; `None` when it was lost.
+    pub stack: Option<u32>,
+    /// Since when, CLOCK_MONOTONIC ns.
+    pub since_ns: u64,
+}
+
+/// A kernel stack, innermost function first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    /// Function names, with the module where there is one (`jbd2_log_wait_commit [jbd2]`); an address in hexadecimal where the
+    /// name is not known.
+    pub functions: Vec<String>,
+    /// What the task waits for, by its functions.
+    pub waits_for: WaitsFor,
+}
+
+/// What a task in uninterruptible sleep waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WaitsFor {
+    /// A journal commit to end (jbd2_log_wait_commit, ...).
+    Commit,
+    /// Room in the running transaction, or for it to be locked (wait_transaction_locked, add_transaction_credits, ...).
+    Transaction,
+    /// A metadata buffer that a commit writes (do_get_write_access, ...).
+    Buffer,
+    /// The journal's own thread at its work.
+    JournalThread,
+    /// Block I/O: data to be read or written.
+    BlockIo,
+    /// A lock of the file system or of the kernel (inode, rename, semaphore).
+    Lock,
+    /// Memory to be reclaimed.
+    Memory,
+    /// Something else.
+    #[default]
+    Other,
+    /// The stack has no names.
+    Unknown,
+}
+
+/// Follows journals.
+pub(super) struct JournalReader {}
+
+impl JournalReader {
+    /// Begins to follow.
+    pub fn start(_: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {})
+    }
+
+    /// Decodes a record of the ring; false when it is none of ours.
+    pub fn decode(_kind: u32, _bytes: &[u8], _into: &mut Option<Box<JournalReading>>) -> bool {
+        false
+    }
+
+    /// Everything.
+    pub fn read(&mut self, _: &mut Ebpf, _: &mut JournalReading) -> Result<(), Error> {
+        Ok(())
+    }
+}
