@@ -202,26 +202,34 @@ pub struct Workers {
     pub targets: Targets,
 }
 
-/// `tcp`.
-#[derive(Args, Debug)]
-pub struct Tcp {
+/// How the pages about one signal are shown.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Pages {
     /// Watch for this long, up to 24h, then print once [default: see below]
     #[arg(short = 'd', long, value_name = "TIME", value_parser = duration::watch, allow_hyphen_values = true)]
     pub duration: Option<Duration>,
     /// Live: how often to refresh, 100ms to 1h [default: 1s]
-    #[arg(short = 'i', long, value_name = "TIME", value_parser = duration::interval, allow_hyphen_values = true, conflicts_with_all = ["duration", "events"])]
+    #[arg(short = 'i', long, value_name = "TIME", value_parser = duration::interval, allow_hyphen_values = true, conflicts_with = "duration")]
     pub interval: Option<Duration>,
-    /// Live: stop after this many refreshes; with --events: after this many lines
+    /// Live: stop after this many refreshes
     #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// One JSON document instead of text; live: one object a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// `tcp`.
+#[derive(Args, Debug)]
+pub struct Tcp {
+    /// Pages.
+    #[command(flatten)]
+    pub pages: Pages,
     /// Look at the network namespace of this process [default: ours]
     #[arg(long, value_name = "PID", value_parser = value_parser!(u32).range(1..=4_194_304), allow_negative_numbers = true)]
     pub netns: Option<u32>,
-    /// A line for each change of state, as it comes
-    #[arg(long)]
+    /// A line for each change of state, as it comes; with -n: so many
+    #[arg(long, conflicts_with = "interval")]
     pub events: bool,
     /// Which events.
     #[command(flatten)]

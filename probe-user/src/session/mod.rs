@@ -6,6 +6,7 @@ mod doctor;
 mod live;
 mod output;
 mod own;
+mod pages;
 mod screen;
 mod signals;
 mod tcp;
