@@ -1,7 +1,7 @@
 //! Runs the catalogue over a window.
 
 use super::{
-    Diagnosis, Finding, NotJudged, Severity,
+    Diagnosis, Finding, NotJudged,
     rules::{CATALOGUE, Rule, Verdict},
 };
 use crate::{aggregate::Window, attach::State};
@@ -34,37 +34,63 @@ fn run_rules(rules: &[&Rule], window: &Window) -> Diagnosis {
                 missing,
             }));
     }
-    symptoms(&mut diagnosis.findings);
+    symptoms(rules, &mut diagnosis.findings);
     diagnosis.findings.sort_by(rank);
     diagnosis
 }
 
-/// A queue of workers that wait for a slow peer overflows because they wait: T03 of a group is a symptom of
-/// its W01, and what T03 proposes would not help. An info is no cause.
-fn symptoms(findings: &mut Vec<Finding>) {
-    let is_symptom = |found: &Finding, cause: &Finding| {
-        (cause.rule.id, found.rule.id) == ("W01", "T03")
-            && cause.severity >= Severity::Warning
-            && cause.culprit.group.is_some()
-            && cause.culprit.group == found.culprit.group
-            && cause.culprit.php_fpm == found.culprit.php_fpm
-    };
-    let mut at = 0;
-    while at < findings.len() {
-        let cause = findings
-            .iter()
-            .position(|cause| is_symptom(&findings[at], cause));
-        let Some(cause) = cause else {
-            at += 1;
-            continue;
-        };
-        let mut symptom = findings.remove(at);
-        // A W01 is never a symptom: its place moved by one when it stood behind.
-        let cause = &mut findings[if cause > at { cause - 1 } else { cause }];
-        symptom.caused_by.push(cause.rule);
-        cause.severity = cause.severity.max(symptom.severity);
-        cause.symptoms.push(symptom);
+/// Puts each finding under the one that its rule names as a cause, where one explains it: what is proposed
+/// for a symptom would not help.
+fn symptoms(rules: &[&Rule], findings: &mut Vec<Finding>) {
+    let mut parents: Vec<Option<usize>> = vec![None; findings.len()];
+    for at in 0..findings.len() {
+        let rule = rules.iter().find(|rule| rule.id == findings[at].rule.id);
+        let causes = rule.map_or(&[][..], |rule| rule.causes);
+        parents[at] = causes.iter().find_map(|cause| {
+            (0..findings.len()).find(|&other| {
+                findings[other].rule.id == cause.rule
+                    && !is_below(&parents, other, at)
+                    && (cause.explains)(&findings[other], &findings[at])
+            })
+        });
     }
+    let mut places: Vec<Option<Finding>> = findings.drain(..).map(Some).collect();
+    for at in 0..places.len() {
+        if parents[at].is_none() {
+            findings.extend(gather(&mut places, &parents, at));
+        }
+    }
+}
+
+/// True when `at` is `other`, or stands somewhere above it.
+fn is_below(parents: &[Option<usize>], mut other: usize, at: usize) -> bool {
+    while other != at {
+        match parents[other] {
+            Some(parent) => other = parent,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// A finding with all that follows from it. It is as severe as the worst of them: the report is not milder
+/// for what it nests.
+fn gather(
+    places: &mut [Option<Finding>],
+    parents: &[Option<usize>],
+    at: usize,
+) -> Option<Finding> {
+    let mut found = places[at].take()?;
+    for below in 0..places.len() {
+        if parents[below] == Some(at)
+            && let Some(mut symptom) = gather(places, parents, below)
+        {
+            symptom.caused_by.push(found.rule);
+            found.severity = found.severity.max(symptom.severity);
+            found.symptoms.push(symptom);
+        }
+    }
+    Some(found)
 }
 
 /// The worst first; among equals the one that explains most.
@@ -98,8 +124,8 @@ mod tests {
     use crate::{
         aggregate::fixture::probe,
         diagnose::{
-            Culprit, RuleRef,
-            rules::{finding_for_tests, rule_for_tests},
+            Culprit, RuleRef, Severity,
+            rules::{Cause, finding_for_tests, rule_for_tests},
         },
     };
 
@@ -148,9 +174,8 @@ mod tests {
         assert_eq!(diagnosis.worst(), Some(Severity::Critical));
     }
 
-    #[test]
-    fn a_queue_whose_workers_wait_for_a_peer_is_a_symptom_of_that() {
-        let found = |id, group: &[u8], severity| Finding {
+    fn found(id: &'static str, group: &[u8], severity: Severity) -> Finding {
+        Finding {
             rule: RuleRef { id, name: "x" },
             culprit: Culprit {
                 group: Some(group.to_vec()),
@@ -158,7 +183,11 @@ mod tests {
             },
             severity,
             ..finding_for_tests()
-        };
+        }
+    }
+
+    #[test]
+    fn a_queue_whose_workers_wait_for_a_peer_is_a_symptom_of_that() {
         let (warning, critical) = (Severity::Warning, Severity::Critical);
         let mut list = vec![
             found("T03", b"www", critical),
@@ -166,7 +195,7 @@ mod tests {
             found("W01", b"www", warning),
             found("T01", b"www", warning),
         ];
-        symptoms(&mut list);
+        symptoms(CATALOGUE, &mut list);
         let ids: Vec<_> = list.iter().map(|f| f.rule.id).collect();
         assert_eq!(ids, ["T03", "W01", "T01"]);
         assert_eq!(list[1].symptoms[0].rule.id, "T03");
@@ -178,7 +207,35 @@ mod tests {
             found("T03", b"www", critical),
             found("W01", b"www", Severity::Info),
         ];
-        symptoms(&mut info);
+        symptoms(CATALOGUE, &mut info);
         assert_eq!(info.len(), 2);
+    }
+
+    #[test]
+    fn symptoms_of_symptoms_are_nested_and_no_circle_loses_a_finding() {
+        const fn rule(id: &'static str, causes: &'static [Cause]) -> Rule {
+            Rule {
+                id,
+                causes,
+                ..rule_for_tests(&[], |_| Verdict::clear())
+            }
+        }
+        const FIRST: Rule = rule("T91", &[Cause::of("T93", |_, _| true)]);
+        const SECOND: Rule = rule("T92", &[Cause::of("T91", |_, _| true)]);
+        const THIRD: Rule = rule("T93", &[Cause::of("T92", |_, _| true)]);
+        let rules = [&FIRST, &SECOND, &THIRD];
+        let (info, critical) = (Severity::Info, Severity::Critical);
+        let mut list = vec![
+            found("T92", b"a", info),
+            found("T93", b"a", critical),
+            found("T91", b"a", info),
+        ];
+        symptoms(&rules, &mut list);
+        // T92 is below T91, T93 below T92; that T91 would be below T93 closes the circle and is left out.
+        assert_eq!(list.len(), 1);
+        assert_eq!((list[0].rule.id, list[0].severity), ("T91", critical));
+        let below = &list[0].symptoms[0];
+        assert_eq!((below.rule.id, below.severity), ("T92", critical));
+        assert_eq!(below.symptoms[0].rule.id, "T93");
     }
 }

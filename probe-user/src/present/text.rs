@@ -145,15 +145,21 @@ fn finding(out: &mut String, number: usize, found: &Finding, style: Style) {
     remedies(out, found, style);
     if !found.symptoms.is_empty() {
         out.push_str("   Symptoms it explains\n");
-        for symptom in &found.symptoms {
-            let first = format!("     {}  ", symptom.rule.id);
-            let mut text = escape::name(symptom.title.as_bytes());
-            for sentence in symptom.summary.iter().take(1) {
-                text.push_str(": ");
-                text.push_str(&names::sentence(sentence));
-            }
-            hang(out, &first, first.len(), &text, style.columns());
+        symptoms(out, &found.symptoms, 5, style);
+    }
+}
+
+/// What follows from a finding, and from that, each step further to the right.
+fn symptoms(out: &mut String, list: &[Finding], indent: usize, style: Style) {
+    for symptom in list {
+        let first = format!("{}{}  ", " ".repeat(indent), symptom.rule.id);
+        let mut text = escape::name(symptom.title.as_bytes());
+        for sentence in symptom.summary.iter().take(1) {
+            text.push_str(": ");
+            text.push_str(&names::sentence(sentence));
         }
+        hang(out, &first, first.len(), &text, style.columns());
+        symptoms(out, &symptom.symptoms, indent + 2, style);
     }
 }
 

@@ -7,7 +7,7 @@ mod tests;
 mod words;
 
 use super::{
-    Doc, Rule, Stage, Verdict,
+    Cause, Doc, Rule, Stage, Verdict,
     tcp::{self, MAX_FINDINGS},
 };
 use crate::{
@@ -26,6 +26,7 @@ pub const RULE: Rule = Rule {
     stage: Stage::Preview,
     severity: Severity::Critical,
     needs: &["tcp_census"],
+    causes: &[Cause::of("W01", same_workers)],
     doc: DOC,
     check,
 };
@@ -89,6 +90,14 @@ const MANY_SHARE: f64 = 0.01;
 const SLOW_ACCEPT_NS: u64 = 100_000_000;
 /// So many looks that find the queue full are no chance.
 const MIN_LOOKS: u64 = 3;
+
+/// A queue of workers that wait for a slow peer (W01) overflows because they wait. An info is no cause.
+fn same_workers(cause: &Finding, found: &Finding) -> bool {
+    cause.severity >= Severity::Warning
+        && cause.culprit.group.is_some()
+        && cause.culprit.group == found.culprit.group
+        && cause.culprit.php_fpm == found.culprit.php_fpm
+}
 
 /// What was measured about one listener.
 struct Case<'a> {

@@ -24,6 +24,7 @@ pub const RULE: Rule = Rule {
     stage: Stage::Preview,
     severity: Severity::Critical,
     needs: &["tcp_census"],
+    causes: &[],
     doc: DOC,
     check,
 };

@@ -24,6 +24,7 @@ pub const RULE: Rule = Rule {
     stage: Stage::Preview,
     severity: Severity::Critical,
     needs: &["connects"],
+    causes: &[],
     doc: DOC,
     check,
 };

@@ -26,6 +26,8 @@ pub struct Rule {
     pub severity: Severity,
     /// Ids of the probes without which it cannot look.
     pub needs: &'static [&'static str],
+    /// What may be behind its findings, the likeliest first; such a finding is listed as a symptom.
+    pub causes: &'static [Cause],
     /// What `explain` shows.
     pub doc: Doc,
     /// Judges a window.
@@ -39,6 +41,22 @@ impl Rule {
             id: self.id,
             name: self.name,
         }
+    }
+}
+
+/// That a finding of one rule may be behind a finding of another.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause {
+    /// Id of the rule that finds the cause.
+    pub rule: &'static str,
+    /// Whether its finding, the first, explains the other, the second: both must be about the same thing.
+    pub explains: fn(&Finding, &Finding) -> bool,
+}
+
+impl Cause {
+    /// A finding of `rule` that is about the same thing.
+    pub const fn of(rule: &'static str, explains: fn(&Finding, &Finding) -> bool) -> Self {
+        Self { rule, explains }
     }
 }
 
@@ -132,7 +150,7 @@ pub fn find(asked: &str) -> Option<&'static Rule> {
 
 /// A rule made up for a test of the engine.
 #[cfg(test)]
-pub(super) fn rule_for_tests(
+pub(super) const fn rule_for_tests(
     needs: &'static [&'static str],
     check: fn(&Window) -> Verdict,
 ) -> Rule {
@@ -143,6 +161,7 @@ pub(super) fn rule_for_tests(
         stage: Stage::Preview,
         severity: Severity::Info,
         needs,
+        causes: &[],
         doc: Doc {
             sees: "a",
             matters: "b",
@@ -236,6 +255,26 @@ mod tests {
                     "{} needs {need}",
                     rule.id
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn every_cause_is_a_rule_and_nothing_causes_itself() {
+        for rule in CATALOGUE {
+            // All that may stand above it, however far.
+            let mut above: Vec<&str> = rule.causes.iter().map(|c| c.rule).collect();
+            let mut at = 0;
+            while at < above.len() {
+                assert_ne!(above[at], rule.id);
+                let cause = find(above[at]);
+                assert!(cause.is_some(), "{}: {}", rule.id, above[at]);
+                for further in cause.iter().flat_map(|c| c.causes) {
+                    if !above.contains(&further.rule) {
+                        above.push(further.rule);
+                    }
+                }
+                at += 1;
             }
         }
     }
