@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::aggregate::Peer;
+use crate::{aggregate::Peer, collect::mounts::Device};
 
 /// How much a finding matters. From [`Severity::Warning`] on, `diagnose` exits with 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,6 +150,21 @@ pub struct Culprit {
     pub pid: Option<u32>,
     /// The peer.
     pub peer: Option<Peer>,
+    /// The file system, and where in it.
+    pub place: Option<Place>,
+}
+
+/// A file system, or a directory in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Device number of the file system.
+    pub device: Device,
+    /// What is mounted, such as `/dev/sda1`, any bytes.
+    pub source: Vec<u8>,
+    /// Where it is mounted, any bytes.
+    pub mount_point: Vec<u8>,
+    /// The directory, as it is mounted, any bytes.
+    pub directory: Option<Vec<u8>>,
 }
 
 /// One line of proof.

@@ -312,6 +312,7 @@ fn culprit(case: &Case<'_>) -> Culprit {
             php_fpm: groups.iter().any(|g| g.name == worker.group && g.php_fpm),
             pid: Some(worker.process.pid),
             peer,
+            ..Culprit::default()
         };
     }
     let owner = case.owners().first().copied();
@@ -322,6 +323,7 @@ fn culprit(case: &Case<'_>) -> Culprit {
         php_fpm: false,
         pid: owner.map(|p| p.pid),
         peer,
+        ..Culprit::default()
     }
 }
 

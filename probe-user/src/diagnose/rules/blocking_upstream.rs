@@ -290,6 +290,7 @@ fn finding(case: &Case<'_>) -> Finding {
             php_fpm: group.php_fpm,
             pid: Some(group.example_pid),
             peer: Some(case.peer.peer.clone()),
+            ..Culprit::default()
         },
         measured: vec![
             Measured {

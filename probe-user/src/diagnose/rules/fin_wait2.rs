@@ -241,6 +241,7 @@ fn finding(case: &Case<'_>) -> Finding {
             php_fpm: false,
             pid: holder.map(|p| p.pid),
             peer: Some(half.peer.clone()),
+            ..Culprit::default()
         },
         measured: vec![
             Measured {

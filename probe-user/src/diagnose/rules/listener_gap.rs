@@ -224,6 +224,7 @@ fn finding(case: &Case<'_>) -> Finding {
             php_fpm: false,
             pid: who.map(|p| p.pid),
             peer: Some(case.peer.clone()),
+            ..Culprit::default()
         },
         measured: vec![
             Measured {

@@ -333,6 +333,7 @@ fn finding(case: &Case<'_>) -> Finding {
             php_fpm: false,
             pid: who.map(|p| p.pid),
             peer: Some(ports.peer.clone()),
+            ..Culprit::default()
         },
         measured: measured(case),
         summary: words::summary(case),

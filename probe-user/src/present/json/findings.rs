@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{super::names, PeerJson};
 use crate::{
-    diagnose::{Evidence, Finding, Measured, NotJudged, Quantity, Remedy, RuleRef},
+    diagnose::{Evidence, Finding, Measured, NotJudged, Place, Quantity, Remedy, RuleRef},
     present::escape,
 };
 
@@ -41,6 +41,21 @@ struct CulpritJson {
     #[serde(rename = "process.pid")]
     pid: Option<u32>,
     peer: Option<PeerJson>,
+    /// The file system, where it is one.
+    place: Option<PlaceJson>,
+}
+
+/// A file system, or a directory in it.
+#[derive(Serialize)]
+struct PlaceJson {
+    /// `259:3`.
+    device: String,
+    #[serde(rename = "system.device")]
+    source: String,
+    #[serde(rename = "system.filesystem.mountpoint")]
+    mount_point: String,
+    #[serde(rename = "file.directory")]
+    directory: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +121,7 @@ pub(super) fn of(f: &Finding) -> FindingJson {
             php_fpm: f.culprit.php_fpm,
             pid: f.culprit.pid,
             peer: f.culprit.peer.as_ref().map(PeerJson::of),
+            place: f.culprit.place.as_ref().map(place),
         },
         measured: f.measured.iter().map(measured).collect(),
         summary: f.summary.iter().map(names::sentence).collect(),
@@ -114,6 +130,15 @@ pub(super) fn of(f: &Finding) -> FindingJson {
         window_ns: f.window_ns,
         caused_by: f.caused_by.iter().map(RuleRef::to_string).collect(),
         symptoms: f.symptoms.iter().map(of).collect(),
+    }
+}
+
+fn place(p: &Place) -> PlaceJson {
+    PlaceJson {
+        device: format!("{}:{}", p.device.major, p.device.minor),
+        source: escape::name(&p.source),
+        mount_point: escape::name(&p.mount_point),
+        directory: p.directory.as_deref().map(escape::name),
     }
 }
 

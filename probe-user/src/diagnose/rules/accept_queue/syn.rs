@@ -87,6 +87,7 @@ pub(super) fn check(window: &Window, tcp: &Tcp) -> Option<Finding> {
             php_fpm: false,
             pid: owner.map(|p| p.pid),
             peer: listener.map(|l| l.address.clone()),
+            ..Culprit::default()
         },
         measured: vec![Measured {
             what: "handshakes that met a full SYN queue",
