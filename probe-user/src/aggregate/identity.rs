@@ -93,6 +93,12 @@ impl Processes {
         id
     }
 
+    /// What is known of the last process that had this id.
+    pub fn last_of(&self, pid: u32) -> Option<&Process> {
+        let same_pid = self.known.range((pid, 0)..=(pid, u32::MAX));
+        same_pid.map(|(_, process)| process).next_back()
+    }
+
     /// A thread of a process ended; with its first thread it is the process.
     pub fn ended(&mut self, id: ProcessId, thread: Thread) {
         if thread.tid == id.0

@@ -1,5 +1,6 @@
 //! Files in a [`Window`](super::Window): who creates them where, and how long the space lasts.
 
+use super::identity::Processes;
 use crate::collect::files::FilesReading;
 
 /// All about it in one stretch of time.
@@ -23,7 +24,7 @@ impl FilesFold {
     }
 
     /// The result. `span` is the window's start and end, CLOCK_MONOTONIC ns.
-    pub fn finish(&self, _span: (u64, u64)) -> Files {
+    pub fn finish(&self, _span: (u64, u64), _: &Processes) -> Files {
         Files {}
     }
 }

@@ -35,7 +35,8 @@ impl Aggregator {
             ..Window::default()
         };
         let span = (self.about.start_ns, self.end_ns);
-        self.signals.finish(&mut window, span, &self.peers);
+        self.signals
+            .finish(&mut window, span, &self.peers, &self.processes);
         window
     }
 

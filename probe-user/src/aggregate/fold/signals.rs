@@ -6,7 +6,8 @@ use probe_common::peer::PeerKey;
 
 use crate::{
     aggregate::{
-        Window, dns::DnsFold, files::FilesFold, journal::JournalFold, tcp::TcpFold, udp::UdpFold,
+        Window, dns::DnsFold, files::FilesFold, identity::Processes, journal::JournalFold,
+        tcp::TcpFold, udp::UdpFold,
     },
     attach::{ProbeStatus, State},
     collect::Reading,
@@ -62,14 +63,26 @@ impl SignalFolds {
     }
 
     /// Writes what was seen into `window`, whose probes are set. `span` is its start and end, CLOCK_MONOTONIC ns.
-    pub fn finish(&self, window: &mut Window, span: (u64, u64), peers: &HashMap<u64, PeerKey>) {
+    pub fn finish(
+        &self,
+        window: &mut Window,
+        span: (u64, u64),
+        peers: &HashMap<u64, PeerKey>,
+        processes: &Processes,
+    ) {
         let active = |id| active(&window.probes, id);
         let tcp = self.tcp.as_ref();
         window.tcp = tcp.map(|f| Box::new(f.finish(span, peers, active("tcp_states"))));
         window.udp = self.udp.as_ref().map(|f| Box::new(f.finish(span)));
         window.dns = self.dns.as_ref().map(|f| Box::new(f.finish(span, peers)));
-        window.files = self.files.as_ref().map(|f| Box::new(f.finish(span)));
-        window.journal = self.journal.as_ref().map(|f| Box::new(f.finish(span)));
+        window.files = self
+            .files
+            .as_ref()
+            .map(|f| Box::new(f.finish(span, processes)));
+        window.journal = self
+            .journal
+            .as_ref()
+            .map(|f| Box::new(f.finish(span, processes)));
     }
 
     /// For a window that begins where this one ends: what lasts, and the sums so far, are known to it.

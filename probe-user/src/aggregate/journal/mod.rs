@@ -1,5 +1,6 @@
 //! Journals in a [`Window`](super::Window): commits, fsync, and who sleeps behind them.
 
+use super::identity::Processes;
 use crate::collect::journal::JournalReading;
 
 /// All about it in one stretch of time.
@@ -23,7 +24,7 @@ impl JournalFold {
     }
 
     /// The result. `span` is the window's start and end, CLOCK_MONOTONIC ns.
-    pub fn finish(&self, _span: (u64, u64)) -> Journal {
+    pub fn finish(&self, _span: (u64, u64), _: &Processes) -> Journal {
         Journal {}
     }
 }
