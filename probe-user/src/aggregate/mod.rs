@@ -9,6 +9,7 @@ mod identity;
 pub mod journal;
 mod peer;
 mod requests;
+mod series;
 pub mod tcp;
 mod threads;
 pub mod udp;

@@ -75,11 +75,7 @@ fn is_below(parents: &[Option<usize>], mut other: usize, at: usize) -> bool {
 
 /// A finding with all that follows from it. It is as severe as the worst of them: the report is not milder
 /// for what it nests.
-fn gather(
-    places: &mut [Option<Finding>],
-    parents: &[Option<usize>],
-    at: usize,
-) -> Option<Finding> {
+fn gather(places: &mut [Option<Finding>], parents: &[Option<usize>], at: usize) -> Option<Finding> {
     let mut found = places[at].take()?;
     for below in 0..places.len() {
         if parents[below] == Some(at)

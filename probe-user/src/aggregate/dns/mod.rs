@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use probe_common::peer::PeerKey;
 
+use super::identity::Processes;
 use crate::collect::dns::DnsReading;
 
 /// All about it in one stretch of time.
@@ -27,7 +28,7 @@ impl DnsFold {
     }
 
     /// The result. `span` is the window's start and end, CLOCK_MONOTONIC ns.
-    pub fn finish(&self, _span: (u64, u64), _: &HashMap<u64, PeerKey>) -> Dns {
+    pub fn finish(&self, _: (u64, u64), _: &HashMap<u64, PeerKey>, _: &Processes) -> Dns {
         Dns {}
     }
 }

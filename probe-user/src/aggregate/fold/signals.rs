@@ -74,7 +74,8 @@ impl SignalFolds {
         let tcp = self.tcp.as_ref();
         window.tcp = tcp.map(|f| Box::new(f.finish(span, peers, active("tcp_states"))));
         window.udp = self.udp.as_ref().map(|f| Box::new(f.finish(span)));
-        window.dns = self.dns.as_ref().map(|f| Box::new(f.finish(span, peers)));
+        let dns = self.dns.as_ref();
+        window.dns = dns.map(|f| Box::new(f.finish(span, peers, processes)));
         window.files = self
             .files
             .as_ref()

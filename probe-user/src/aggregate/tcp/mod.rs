@@ -25,8 +25,6 @@ pub use half_closed::orphan_lifetime_s;
 /// Rows of [`Tcp::peers`], [`Tcp::processes`], [`Tcp::dwell`] and [`Tcp::failed`] each; what finds no place
 /// is added up in a last row or in the totals.
 pub const MAX_TCP_ROWS: usize = 256;
-/// Points of [`Tcp::timeline`]; beyond, every second one is left out, again and again.
-pub const MAX_POINTS: usize = 600;
 
 /// All about TCP in one stretch of time and one network namespace.
 #[derive(Clone, Debug, Default)]
