@@ -52,9 +52,11 @@ pub struct UdpSocket {
     pub local: SocketAddr,
     /// The other side, when it is connected.
     pub remote: Option<SocketAddr>,
-    /// sk_rcvbuf: the receive buffer's limit, bytes (twice what SO_RCVBUF asked for, socket(7)).
-    pub rcvbuf_bytes: u64,
-    /// What is charged to it: datagrams with their overhead (sk_rmem_alloc), bytes.
+    /// sk_rcvbuf: the receive buffer's limit, bytes (twice what SO_RCVBUF asked for, socket(7)). `None` where only
+    /// /proc/net/udp could be read.
+    pub rcvbuf_bytes: Option<u64>,
+    /// What is queued: datagrams with their overhead, bytes, as `rx_queue` of /proc/net/udp has it. The kernel compares
+    /// the limit with up to a quarter more: it takes note of what was read in lumps.
     pub queued_bytes: u64,
     /// Datagrams queued, where it could be read.
     pub queued: Option<u64>,
@@ -85,7 +87,8 @@ impl Reasons {
 /// What one socket dropped while we watched, by the tracepoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketDrops {
-    /// Kernel address. A socket that takes a closed one's place has a row of its own: see `born_ns`.
+    /// Kernel address. A socket that takes a closed one's place has a row of its own: see `born_ns`. 0: all sockets
+    /// together that found no row; nothing but `reasons`, `truesize_bytes` and the times is known of them.
     pub sock: u64,
     /// When the row began, CLOCK_MONOTONIC ns: its first drop.
     pub born_ns: u64,
@@ -93,18 +96,19 @@ pub struct SocketDrops {
     pub last_ns: u64,
     /// How many, and why.
     pub reasons: Reasons,
-    /// Memory that the dropped datagrams would have taken (skb truesize), bytes; `None` on kernels whose tracepoint
-    /// does not hand out the datagram.
+    /// Memory that the dropped datagrams had taken so far (skb truesize), bytes: the most that they would have taken in
+    /// the buffer. `None` on kernels whose tracepoint does not hand out the datagram.
     pub truesize_bytes: Option<u64>,
     /// Address and port it is bound to.
     pub local: SocketAddr,
-    /// Who sent the datagram dropped last, where that is known.
+    /// Who sent a datagram that was dropped: of the first one, then of one in each tenth of a second, the last. A
+    /// connected socket's other side; else `None` on kernels whose tracepoint does not hand out the datagram.
     pub sender: Option<SocketAddr>,
-    /// The receive buffer's limit at the last drop, bytes.
+    /// The receive buffer's limit, bytes, as last looked at: at the first drop, then ten times a second.
     pub rcvbuf_bytes: u64,
-    /// What was charged to the socket at the last drop, bytes.
+    /// What was charged to the socket at that moment (sk_rmem_alloc), bytes.
     pub queued_bytes: u64,
-    /// Inode number in sockfs at the last drop, 0 when no process held it.
+    /// Inode number in sockfs, 0 when no process held it any more.
     pub inode: u64,
     /// User id of its owner.
     pub uid: u32,
