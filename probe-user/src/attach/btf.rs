@@ -104,10 +104,16 @@ impl Btf {
         })
     }
 
-    /// A member of a structure, also inside its anonymous structures and unions.
+    /// A member of a structure, also inside its anonymous structures and unions. A dot leads into a member.
     pub fn member(&self, structure: &str, member: &str) -> Option<Member> {
-        let id = *self.structs.get(structure.as_bytes())?;
-        self.find(id, member.as_bytes(), 0, 0)
+        let mut id = *self.structs.get(structure.as_bytes())?;
+        let mut bits = 0;
+        let mut found = None;
+        for name in member.split('.') {
+            let (member, at_bits, of) = self.find(id, name.as_bytes(), bits, 0)?;
+            (id, bits, found) = (of, at_bits, Some(member));
+        }
+        found
     }
 
     /// The type id of a function.
@@ -115,7 +121,14 @@ impl Btf {
         self.functions.get(name.as_bytes()).copied()
     }
 
-    fn find(&self, id: u32, wanted: &[u8], base_bits: u32, depth: u32) -> Option<Member> {
+    /// The member, its offset in bits, and its type.
+    fn find(
+        &self,
+        id: u32,
+        wanted: &[u8],
+        base_bits: u32,
+        depth: u32,
+    ) -> Option<(Member, u32, u32)> {
         // Anonymous members nest a few levels at most; the bound guards against malformed input.
         if depth > 8 {
             return None;
@@ -142,10 +155,8 @@ impl Btf {
                 } else {
                     width.div_ceil(8)
                 };
-                return Some(Member {
-                    offset: bits / 8,
-                    size,
-                });
+                let offset = bits / 8;
+                return Some((Member { offset, size }, bits, kind));
             }
             if name.is_empty()
                 && let Some(found) = self.find(kind, wanted, bits, depth + 1)
@@ -233,6 +244,8 @@ mod tests {
             })
         );
         assert_eq!(btf.member("outer", "c"), None);
+        // A number has no members.
+        assert_eq!(btf.member("outer", "a.b"), None);
         assert_eq!(btf.member("other", "a"), None);
     }
 

@@ -12,7 +12,7 @@ use super::{
     btf::{self, Btf},
     clock,
     format::{Field, Format},
-    probes::{ITER, KPROBE, Probe},
+    probes::{FieldNeed, ITER, KPROBE, MemberNeed, Probe},
     syscalls,
 };
 use crate::error::Error;
@@ -102,7 +102,7 @@ pub fn resolve(
         .collect();
     let wanted: Vec<&str> = probes
         .iter()
-        .flat_map(|p| p.members)
+        .flat_map(|p| p.members.iter().chain(p.optional.members))
         .map(|m| m.structure)
         .chain(iterators.iter().map(|(_, function)| function.as_str()))
         .collect();
@@ -123,6 +123,7 @@ pub fn resolve(
         if let Err(reason) = found {
             resolved.off(probe.id, reason);
         }
+        optional(probe, &btf, tracefs, &mut resolved.config);
     }
     let no_kprobes = !Path::new(KPROBES).exists();
     for probe in probes {
@@ -160,39 +161,56 @@ pub fn switch(probes: &[&'static Probe], resolved: &mut Resolved) {
 
 fn members(probe: &Probe, btf: &Btf, config: &mut Config) -> Result<(), String> {
     for need in probe.members {
-        let member = need
-            .members
-            .iter()
-            .find_map(|name| btf.member(need.structure, name))
-            .ok_or_else(|| {
-                format!(
-                    "this kernel has no {}.{}",
-                    need.structure,
-                    need.members.join(" or ")
-                )
-            })?;
-        (need.set)(config, member.offset);
+        let offset = member(need, btf).ok_or_else(|| {
+            format!(
+                "this kernel has no {}.{}",
+                need.structure,
+                need.members.join(" or ")
+            )
+        })?;
+        (need.set)(config, offset);
     }
     Ok(())
+}
+
+fn member(need: &MemberNeed, btf: &Btf) -> Option<u32> {
+    let mut names = need.members.iter();
+    let found = names.find_map(|name| btf.member(need.structure, name))?;
+    Some(found.offset)
 }
 
 fn fields(probe: &Probe, tracefs: &Path, config: &mut Config) -> Result<(), String> {
     for need in probe.fields {
         let (category, name) = need.tracepoint;
         let format = Format::read(tracefs, category, name)?;
-        let field = need.fields.iter().find_map(|field| format.field(field));
-        match field {
-            Some(field) if field.size == need.size => (need.set)(config, field.offset),
-            _ => {
-                return Err(format!(
-                    "the record of {category}:{name} has no {} of {} bytes",
-                    need.fields.join(" or "),
-                    need.size
-                ));
-            }
-        }
+        let offset = field(need, &format).ok_or_else(|| {
+            format!(
+                "the record of {category}:{name} has no {} of {} bytes",
+                need.fields.join(" or "),
+                need.size
+            )
+        })?;
+        (need.set)(config, offset);
     }
     Ok(())
+}
+
+fn field(need: &FieldNeed, format: &Format) -> Option<u32> {
+    let mut names = need.fields.iter();
+    let found = names.find_map(|field| format.field(field))?;
+    (found.size == need.size).then_some(found.offset)
+}
+
+/// What a probe can go without.
+fn optional(probe: &Probe, btf: &Btf, tracefs: &Path, config: &mut Config) {
+    for need in probe.optional.members {
+        (need.set)(config, member(need, btf).unwrap_or(ABSENT));
+    }
+    for need in probe.optional.fields {
+        let (category, name) = need.tracepoint;
+        let format = Format::read(tracefs, category, name).unwrap_or_default();
+        (need.set)(config, field(need, &format).unwrap_or(ABSENT));
+    }
 }
 
 /// The records of all calls that are accounted are laid out as expected.

@@ -15,7 +15,7 @@ use probe_common::config::Config;
 pub struct MemberNeed {
     /// Structure.
     pub structure: &'static str,
-    /// Member, by each name that it has had, newest first.
+    /// Member, by each name that it has had, newest first; a dot leads into a member.
     pub members: &'static [&'static str],
     /// Stores the offset.
     pub set: fn(&mut Config, u32),
@@ -31,6 +31,14 @@ pub struct FieldNeed {
     pub size: u32,
     /// Stores the offset.
     pub set: fn(&mut Config, u32),
+}
+
+/// What a probe can go without.
+pub struct Optional {
+    /// Structure members.
+    pub members: &'static [MemberNeed],
+    /// Fields of tracepoints.
+    pub fields: &'static [FieldNeed],
 }
 
 /// One program on one tracepoint, iterator or function.
@@ -79,6 +87,8 @@ pub struct Probe {
     pub members: &'static [MemberNeed],
     /// Fields of tracepoints.
     pub fields: &'static [FieldNeed],
+    /// Members and fields that only some kernels have: the offset is [`probe_common::config::ABSENT`] on others.
+    pub optional: Optional,
     /// System calls whose records its programs read, and how many arguments each has.
     pub calls: &'static [(&'static str, u32)],
     /// It finds a socket or file by its descriptor, and is nothing without the probe `peers`.
@@ -95,6 +105,10 @@ impl Probe {
         attachments: &[],
         members: &[],
         fields: &[],
+        optional: Optional {
+            members: &[],
+            fields: &[],
+        },
         calls: &[],
         needs_peers: false,
         switch: None,
