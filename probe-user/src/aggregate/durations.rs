@@ -66,6 +66,11 @@ impl Durations {
         }
     }
 
+    /// None was longer than `max_ns`.
+    pub(super) fn cap(&mut self, max_ns: u64) {
+        self.max_ns = self.max_ns.min(max_ns);
+    }
+
     /// Durations counted.
     pub fn len(&self) -> u64 {
         self.buckets.iter().map(|&(_, count)| count).sum()

@@ -11,7 +11,9 @@ mod peer;
 mod requests;
 mod series;
 pub mod tcp;
+mod team;
 mod threads;
+mod timed;
 pub mod udp;
 mod window;
 
@@ -24,4 +26,6 @@ pub use durations::Durations;
 pub use fold::{About, Aggregator};
 pub use identity::group_name;
 pub use peer::Peer;
+pub use team::Team;
+pub use timed::Timed;
 pub use window::*;

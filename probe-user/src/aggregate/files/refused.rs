@@ -1,0 +1,119 @@
+//! Calls refused for want of space.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use super::{Device, MAX_FILE_ROWS, Mount, Refused, space::mount_of};
+use crate::{
+    aggregate::{
+        identity::Processes,
+        team::{self, Members, TeamKey},
+    },
+    collect::files,
+};
+
+/// A row of the kernel side. The path is part of it, so that what each process asked for is kept apart there.
+type Key = (u32, &'static str, u32, Option<Device>, Vec<u8>);
+
+/// Rows kept.
+const MAX_ROWS: usize = 16_384;
+
+/// The sums of one window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RefusedSums {
+    base: HashMap<Key, u64>,
+    now: HashMap<Key, files::Refused>,
+}
+
+impl RefusedSums {
+    /// Sums at a later moment.
+    pub fn learn(&mut self, rows: Vec<files::Refused>) {
+        for row in rows {
+            let key = (row.pid, row.call, row.errno, row.device, row.path.clone());
+            if self.now.len() < MAX_ROWS || self.now.contains_key(&key) {
+                self.now.insert(key, row);
+            }
+        }
+    }
+
+    /// For a window that begins where this one ends.
+    pub fn successor(&self) -> Self {
+        let counts = self.now.iter().map(|(key, row)| (key.clone(), row.count));
+        Self {
+            base: counts.collect(),
+            now: self.now.clone(),
+        }
+    }
+
+    /// By team, call, error and file system.
+    pub fn finish(&self, start_ns: u64, mounts: &[Mount], processes: &Processes) -> Vec<Refused> {
+        let mut rows: HashMap<(TeamKey, &'static str, u32, Option<Device>), (Refused, Members)> =
+            HashMap::new();
+        for (key, row) in &self.now {
+            let before = self.base.get(key).copied().unwrap_or(0);
+            let count = row.count.saturating_sub(before);
+            if count == 0 {
+                continue;
+            }
+            let device = row.device.or_else(|| device_of(mounts, &row.path));
+            let team = team::key(processes, row.pid, &row.comm);
+            let (sum, members) = rows
+                .entry((team, row.call, row.errno, device))
+                .or_insert_with(|| {
+                    let new = Refused {
+                        call: row.call,
+                        errno: row.errno,
+                        device,
+                        first_ns: u64::MAX,
+                        ..Refused::default()
+                    };
+                    (new, Members::default())
+                });
+            sum.count += count;
+            // The first of before the window is not one of its own.
+            let first = if before == 0 {
+                row.first_ns
+            } else {
+                row.last_ns
+            };
+            sum.first_ns = sum.first_ns.min(first.saturating_sub(start_ns));
+            sum.last_ns = sum.last_ns.max(row.last_ns.saturating_sub(start_ns));
+            // Which path of several is shown does not depend on the order of a hash table.
+            if sum.path.is_empty() || (!row.path.is_empty() && row.path < sum.path) {
+                sum.path.clone_from(&row.path);
+            }
+            members.add(row.pid, count);
+        }
+        let mut out: Vec<Refused> = rows
+            .into_iter()
+            .map(|((team, ..), (sum, members))| Refused {
+                team: members.team(team),
+                mount_point: sum
+                    .device
+                    .and_then(|d| mount_of(mounts, d))
+                    .map(|m| m.mount_point.clone()),
+                ..sum
+            })
+            .collect();
+        out.sort_by(|a, b| {
+            let key = |r: &Refused| (Reverse(r.count), r.first_ns, r.call, r.team.name.clone());
+            key(a).cmp(&key(b))
+        });
+        out.truncate(MAX_FILE_ROWS);
+        out
+    }
+}
+
+/// The file system of an absolute path: that of the longest mount point above it.
+fn device_of(mounts: &[Mount], path: &[u8]) -> Option<Device> {
+    if !path.starts_with(b"/") {
+        return None;
+    }
+    let above = |m: &&Mount| {
+        let point = m.mount_point.strip_suffix(b"/").unwrap_or(&m.mount_point);
+        path.strip_prefix(point)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    // Of two mounts at one place, the later one lies on top.
+    let mounts = mounts.iter().filter(above);
+    mounts.max_by_key(|m| m.mount_point.len()).map(|m| m.device)
+}
