@@ -73,7 +73,8 @@ impl SignalFolds {
         let active = |id| active(&window.probes, id);
         let tcp = self.tcp.as_ref();
         window.tcp = tcp.map(|f| Box::new(f.finish(span, peers, active("tcp_states"))));
-        window.udp = self.udp.as_ref().map(|f| Box::new(f.finish(span)));
+        let udp = self.udp.as_ref();
+        window.udp = udp.map(|f| Box::new(f.finish(span, active("udp_drops"))));
         let dns = self.dns.as_ref();
         window.dns = dns.map(|f| Box::new(f.finish(span, peers, processes)));
         window.files = self

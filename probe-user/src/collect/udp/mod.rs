@@ -34,7 +34,7 @@ pub struct Census {
     /// UDP sockets, IPv4 and IPv6 (UDP-Lite is left out).
     pub total: u64,
     /// Those of them that have dropped something since they exist, or have something queued.
-    pub sockets: Vec<UdpSocket>,
+    pub sockets: Vec<SocketState>,
     /// Such sockets that found no place in the list.
     pub left_out: u64,
     /// The kernel's own counters, read right after.
@@ -43,7 +43,7 @@ pub struct Census {
 
 /// A UDP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UdpSocket {
+pub struct SocketState {
     /// Kernel address: its identity while it exists.
     pub sock: u64,
     /// Inode number in sockfs, 0 when no process holds it.
