@@ -11,8 +11,7 @@ use probe_common::{
 
 use crate::{
     maps::{
-        IN_CALL, IN_INTERRUPT, PEERS as PEER_NAMES, SCRATCH, STATS, ZERO_STAT, atomic_add32,
-        atomic_add64, lost,
+        IN_CALL, PEERS as PEER_NAMES, SCRATCH, STATS, ZERO_STAT, atomic_add32, atomic_add64, lost,
     },
     mem,
     peer::{NO_SLOT, Peer},
@@ -139,15 +138,8 @@ fn error(stat: &mut Stat, errno: u32) {
 
 /// Adds a connection that was established, from interrupt context: two may finish at once on two CPUs.
 #[inline(always)]
-pub fn established(tid: u32, tgid: u32, start_ticks: u32, peer: u64, duration: u64) {
-    let Some(stat) = row(
-        tid,
-        tgid,
-        start_ticks,
-        derived::ESTABLISHED,
-        peer,
-        IN_INTERRUPT,
-    ) else {
+pub fn established(tid: u32, tgid: u32, start_ticks: u32, peer: u64, duration: u64, scratch: u32) {
+    let Some(stat) = row(tid, tgid, start_ticks, derived::ESTABLISHED, peer, scratch) else {
         return;
     };
     // SAFETY: a live map value; shared, so every change is atomic but the maximum's (which may miss one

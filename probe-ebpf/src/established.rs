@@ -11,7 +11,7 @@ use probe_common::{
 
 use crate::{
     charge,
-    maps::{CONNECTING, Connecting, IN_INTERRUPT, found, lost},
+    maps::{CONNECTING, Connecting, IN_INTERRUPT, IN_NESTED, found, lost},
     mem, peer,
 };
 
@@ -38,15 +38,15 @@ pub fn connect_begins(task: &Task, fd: u32, now: u64) {
     }
 }
 
-/// A TCP socket leaves SYN_SENT. A function of its own, so that what it keeps on the stack is not added to what
+/// A TCP socket leaves SYN_SENT, at a depth of [`crate::tcp::at_depth`]. A function of its own, so that what it keeps on the stack is not added to what
 /// its caller needs for other calls: together they may have 512 bytes.
 #[inline(never)]
-pub fn connect_ends(sock: u64, new: u32) {
-    let _ = try_connect_ends(sock, new);
+pub fn connect_ends(sock: u64, new: u32, depth: u32) {
+    let _ = try_connect_ends(sock, new, depth);
 }
 
 #[inline(always)]
-fn try_connect_ends(sock: u64, new: u32) -> Option<()> {
+fn try_connect_ends(sock: u64, new: u32, depth: u32) -> Option<()> {
     // SAFETY: copied out at once; the row may be replaced by another CPU.
     let entry = unsafe { CONNECTING.get(sock) }.copied()?;
     let _ = CONNECTING.remove(sock);
@@ -54,14 +54,20 @@ fn try_connect_ends(sock: u64, new: u32) -> Option<()> {
         return Some(());
     }
     let now = mem::now_ns();
-    let peer = found(2)?;
-    peer::try_of_sock(sock, IN_INTERRUPT, peer)?;
+    let (scratch, found_at) = if depth == 0 {
+        (IN_INTERRUPT, 2)
+    } else {
+        (IN_NESTED, 3)
+    };
+    let peer = found(found_at)?;
+    peer::try_of_sock(sock, scratch, peer)?;
     charge::established(
         entry.tid,
         entry.tgid,
         entry.start_ticks,
         peer.id,
         now - entry.start_ns,
+        scratch,
     );
     Some(())
 }

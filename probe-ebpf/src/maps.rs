@@ -86,7 +86,7 @@ pub static PEERS: HashMap<u64, PeerKey> = HashMap::with_max_entries(4096, 0);
 /// The address being put together; too large for the stack. Slot [`IN_CALL`] for system calls, slot
 /// [`IN_INTERRUPT`] for what may run in the middle of one.
 #[map]
-pub static SCRATCH: PerCpuArray<PeerKey> = PerCpuArray::with_max_entries(3, 0);
+pub static SCRATCH: PerCpuArray<PeerKey> = PerCpuArray::with_max_entries(4, 0);
 
 /// Slot of [`SCRATCH`].
 pub const IN_CALL: u32 = 0;
@@ -94,12 +94,15 @@ pub const IN_CALL: u32 = 0;
 pub const IN_INTERRUPT: u32 = 1;
 /// Slot of [`SCRATCH`], for the walk over descriptors.
 pub const IN_WALK: u32 = 2;
+/// Slot of [`SCRATCH`], for the interrupt that comes in the middle of what uses [`IN_INTERRUPT`].
+pub const IN_NESTED: u32 = 3;
 
-/// Peers looked up: 0 the answer for the current call, 1 one to compare it with, 2 for interrupts. They live in a map
+/// Peers looked up: 0 the answer for the current call, 1 one to compare it with, 2 and 3 for interrupts, as
+/// [`IN_INTERRUPT`] and [`IN_NESTED`]. They live in a map
 /// because the verifier does not follow values through it: on the stack, every constant that an id can
 /// be would make a verifier state of its own.
 #[map]
-pub static FOUND: PerCpuArray<Peer> = PerCpuArray::with_max_entries(3, 0);
+pub static FOUND: PerCpuArray<Peer> = PerCpuArray::with_max_entries(4, 0);
 
 /// What reading FastCGI parameters needs beside the row; too large for the stack.
 #[map]

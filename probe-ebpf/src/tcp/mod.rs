@@ -1,6 +1,7 @@
 //! TCP: transitions of sockets, connects that fail, and who listens and accepts.
 //!
 //! - [`transitions`]: sums by peer, process and pair of states; the table of sockets behind them.
+//! - [`once`]: each transition is handled once, whatever the kernel leaves out.
 //! - [`connects`]: connects that fail, at once or later, and the first that works again.
 //! - [`listens`]: listeners that begin and end.
 //! - [`accepts`]: who takes a connection over, and how long it waited.
@@ -14,6 +15,7 @@ pub mod accepts;
 pub mod census;
 pub mod connects;
 pub mod listens;
+pub mod once;
 pub mod owners;
 pub mod timewait;
 pub mod transitions;
@@ -60,8 +62,7 @@ pub struct Work {
     pub event: Transition,
 }
 
-/// One for a task, and one for the interrupt that comes in between: older kernels run a program in the
-/// middle of itself.
+/// One for a task, and one for the interrupt that comes in between, see [`once`].
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(2, 0);
 
@@ -92,9 +93,9 @@ fn another_client() -> bool {
     true
 }
 
-/// Runs `f` with a [`Work`] that nobody else uses meanwhile.
+/// Runs `f` with the depth that nobody else has meanwhile: 0 for a task, 1 for the interrupt that comes in between.
 #[inline(always)]
-pub fn with_work(f: impl FnOnce(&mut Work)) {
+pub fn at_depth(f: impl FnOnce(u32)) {
     let Some(depth) = DEPTH.get_ptr_mut(0) else {
         return;
     };
@@ -102,12 +103,24 @@ pub fn with_work(f: impl FnOnce(&mut Work)) {
     let level = unsafe { depth.read_volatile() };
     // SAFETY: as above.
     unsafe { depth.write_volatile(level.wrapping_add(1)) };
-    if let Some(work) = WORK.get_ptr_mut(level & 1) {
+    f(level & 1);
+    // SAFETY: as above.
+    unsafe { depth.write_volatile(level) };
+}
+
+/// Runs `f` with the [`Work`] of a depth.
+#[inline(always)]
+pub fn work_at(depth: u32, f: impl FnOnce(&mut Work)) {
+    if let Some(work) = WORK.get_ptr_mut(depth) {
         // SAFETY: the row belongs to this CPU and to this depth.
         f(unsafe { &mut *work });
     }
-    // SAFETY: as above.
-    unsafe { depth.write_volatile(level) };
+}
+
+/// Runs `f` with a [`Work`] that nobody else uses meanwhile.
+#[inline(always)]
+pub fn with_work(f: impl FnOnce(&mut Work)) {
+    at_depth(|depth| work_at(depth, f));
 }
 
 /// The kernel's `struct net` of the namespace that is watched.

@@ -32,7 +32,7 @@ use probe_common::{
     tcp::{TcpSocket, Transition, TransitionKey, TransitionSum, state},
 };
 
-use super::{AF_INET, Side, Work, connects, listens, timewait, with_work};
+use super::{AF_INET, Side, Work, at_depth, connects, listens, once, timewait, work_at};
 use crate::{
     established, lifecycle,
     maps::{TCP_SOCKETS, TRANSITIONS, ZERO_TRANSITION, atomic_add32, atomic_add64, config, lost},
@@ -52,27 +52,60 @@ const LISTEN: u32 = state::LISTEN as u32;
 /// In place of a time that is not known.
 pub const UNTIMED: u64 = u64::MAX;
 
-/// A raw tracepoint, like the scheduler's: it runs in interrupts, where a classic one may be skipped.
+/// A raw tracepoint, like the scheduler's: it runs in interrupts, where a classic one may be skipped. (sk, oldstate,
+/// newstate); nothing when they are the same: `tcp_close_state`, for a close() behind a shutdown(), sets the state that
+/// there is.
+#[inline(always)]
+fn arguments(ctx: &RawTracePointContext) -> Option<(u64, u32, u32)> {
+    let (sock, old, new) = (arg(ctx, 0), arg(ctx, 1) as u32, arg(ctx, 2) as u32);
+    (old != new).then_some((sock, old, new))
+}
+
+/// The first program on the tracepoint, see [`once`].
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn on_tcp_state(ctx: RawTracePointContext) -> i32 {
-    // (sk, oldstate, newstate)
-    let (sock, old, new) = (arg(&ctx, 0), arg(&ctx, 1) as u32, arg(&ctx, 2) as u32);
-    if old == new {
-        // close() behind a shutdown(): `tcp_close_state` sets the state that there is.
-        return 0;
+    if let Some((sock, old, new)) = arguments(&ctx) {
+        once::mark(sock);
+        changes(sock, old, new);
     }
+    0
+}
+
+/// The second: does what the first was left out for.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn on_tcp_state_again(ctx: RawTracePointContext) -> i32 {
+    if let Some((sock, old, new)) = arguments(&ctx)
+        && !once::take(sock)
+    {
+        changes(sock, old, new);
+    }
+    0
+}
+
+/// The third: takes away the mark that the second was left out for.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn on_tcp_state_done(ctx: RawTracePointContext) -> i32 {
+    if let Some((sock, ..)) = arguments(&ctx) {
+        once::take(sock);
+    }
+    0
+}
+
+#[inline(never)]
+fn changes(sock: u64, old: u32, new: u32) {
     if new == LISTEN {
         listens::port(sock);
     }
-    if config!(established) != 0 && old == SYN_SENT {
-        established::connect_ends(sock, new);
-    }
-    if config!(tcp_states) != 0 {
-        with_work(|work| {
-            let _ = transition(work, sock, old, new);
-        });
-    }
-    0
+    at_depth(|depth| {
+        if config!(established) != 0 && old == SYN_SENT {
+            established::connect_ends(sock, new, depth);
+        }
+        if config!(tcp_states) != 0 {
+            work_at(depth, |work| {
+                let _ = transition(work, sock, old, new);
+            });
+        }
+    });
 }
 
 #[inline(always)]

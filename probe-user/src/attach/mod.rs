@@ -400,6 +400,8 @@ fn source(probe: &Probe) -> String {
         "fastcgi" => "the bytes a worker reads".to_owned(),
         _ => {
             let mut names: Vec<_> = probe.attachments.iter().map(Attachment::source).collect();
+            // Several programs may be on one tracepoint.
+            names.dedup();
             if names.len() > 3 {
                 names.truncate(2);
                 names.push("...".to_owned());

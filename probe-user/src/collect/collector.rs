@@ -491,7 +491,7 @@ impl Collector {
     /// The map cannot be read.
     pub fn losses(&mut self) -> Result<[u64; loss::slot::COUNT as usize], Error> {
         let mut out = self.counted_losses()?;
-        out[loss::slot::PROGRAM_SKIPPED as usize] = super::cost::skipped_runs();
+        out[loss::slot::PROGRAM_SKIPPED as usize] = super::cost::skipped_runs(&self.ebpf);
         Ok(out)
     }
 

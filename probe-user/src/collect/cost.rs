@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -120,9 +120,20 @@ pub fn map_bytes() -> u64 {
     sum_of("map_type:", "memlock:")
 }
 
-/// Runs of our programs that the kernel skipped, as /proc/self/fdinfo tells (`recursion_misses`).
-pub fn skipped_runs() -> u64 {
-    sum_of("prog_type:", "recursion_misses:")
+/// Programs that make up for each other: what one of them is skipped for, another one does (decision 0010).
+const MADE_UP_FOR: [&str; 3] = ["on_tcp_state", "on_tcp_state_again", "on_tcp_state_done"];
+
+/// Runs of our programs that the kernel skipped and nothing makes up for, as /proc/self/fdinfo tells
+/// (`recursion_misses`).
+pub fn skipped_runs(ebpf: &Ebpf) -> u64 {
+    ebpf.programs()
+        .filter(|(name, _)| !MADE_UP_FOR.contains(name))
+        .filter_map(|(_, program)| {
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            number(&text, "recursion_misses:")
+        })
+        .sum()
 }
 
 /// Sum of a number over those of our descriptors that are of a kind.
@@ -132,11 +143,13 @@ fn sum_of(kind: &str, field: &str) -> u64 {
     };
     dir.filter_map(|entry| {
         let text = fs::read_to_string(entry.ok()?.path()).ok()?;
-        if !text.contains(kind) {
-            return None;
-        }
-        let line = text.lines().find_map(|l| l.strip_prefix(field))?;
-        line.trim().parse::<u64>().ok()
+        text.contains(kind).then(|| number(&text, field)).flatten()
     })
     .sum()
+}
+
+/// A number in an fdinfo file.
+fn number(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(field))?;
+    line.trim().parse().ok()
 }

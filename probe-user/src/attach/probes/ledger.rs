@@ -81,6 +81,8 @@ const PROBES: &[Probe] = &[
         summary: "time from connect to an established TCP connection",
         attachments: attachments! {
             "on_tcp_state" "raw" "inet_sock_set_state";
+            "on_tcp_state_again" "raw" "inet_sock_set_state";
+            "on_tcp_state_done" "raw" "inet_sock_set_state";
         },
         switch: Some(|c, on| c.established = on),
         ..Probe::NONE

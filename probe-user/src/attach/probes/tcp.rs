@@ -32,6 +32,8 @@ const PROBES: &[Probe] = &[
         summary: "transitions of TCP sockets, by peer and process",
         attachments: attachments! {
             "on_tcp_state" "raw" "inet_sock_set_state";
+            "on_tcp_state_again" "raw" "inet_sock_set_state";
+            "on_tcp_state_done" "raw" "inet_sock_set_state";
         },
         members: members! {
             "sock" "sk_protocol" => offsets.sk_protocol;
