@@ -12,6 +12,7 @@ mod shapes;
 mod steps;
 mod tcp_bounds;
 mod tcp_census;
+mod tcp_churn;
 mod tcp_connects;
 mod tcp_pair;
 mod tcp_seen;
@@ -69,6 +70,9 @@ const TESTS: &[harness::Test] = tests! {
         a_wildcard_listener_from_before_is_known,
         waiting_for_accept_is_timed,
         whoever_is_interrupted_is_not_charged,
+    }
+    tcp_churn::{
+        an_interrupted_transition_hides_no_other,
     }
     tcp_timewait::{
         stays_without_a_process_are_timed,

@@ -150,18 +150,39 @@ impl TcpWatch {
 
     /// Reads until the table is this one, and nothing else, with nothing lost; fails after a while.
     pub fn expect(&mut self, lines: &[(&str, u64)]) -> anyhow::Result<()> {
+        self.expect_of(lines, Self::table)
+    }
+
+    /// The same for the sums over all owners and peers: `old>new`, and how many.
+    pub fn expect_pairs(&mut self, lines: &[(&str, u64)]) -> anyhow::Result<()> {
+        self.expect_of(lines, |watch| {
+            let mut pairs = BTreeMap::new();
+            for (line, count) in watch.table() {
+                let pair = line.rsplit(' ').next().unwrap_or_default();
+                *pairs.entry(pair.to_owned()).or_default() += count;
+            }
+            pairs
+        })
+    }
+
+    fn expect_of(
+        &mut self,
+        lines: &[(&str, u64)],
+        table: impl Fn(&Self) -> BTreeMap<String, u64>,
+    ) -> anyhow::Result<()> {
         let want: BTreeMap<String, u64> = lines
             .iter()
             .map(|(line, count)| ((*line).to_owned(), *count))
             .collect();
-        self.read_until(|watch| watch.table() == want)?;
-        let got = self.table();
+        self.read_until(|watch| table(watch) == want)?;
+        let got = table(self);
         ensure!(
             got == want,
             "{}\nlosses by slot: {:?}",
             differences(&got, &want),
             self.losses
         );
+        // Programs on classic tracepoints may be skipped while another tool's are busy; the table says whether it mattered.
         let lost: HashSet<_> = (0..self.losses.len())
             .filter(|slot| self.losses[*slot] > 0 && *slot != loss::slot::PROGRAM_SKIPPED as usize)
             .collect();
