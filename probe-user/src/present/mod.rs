@@ -9,6 +9,7 @@ pub mod explain;
 pub mod json;
 mod layout;
 mod names;
+mod page;
 pub mod rules;
 mod style;
 pub mod tcp;

@@ -9,11 +9,9 @@ use crate::{
         Window,
         tcp::{HalfClosed, StateDwell, States, Tcp},
     },
-    attach::State,
     present::{
-        Style, escape,
-        layout::{cell, hang, right},
-        style::Tone,
+        layout::{cell, right},
+        page::{Sheet, without},
         units::{count, duration},
     },
 };
@@ -26,18 +24,15 @@ pub(super) struct Page<'a> {
     pub tcp: &'a Tcp,
     /// Length of the window.
     pub seconds: f64,
-    /// Items to list in each section.
-    pub shown: usize,
-    /// Every line counts: no empty ones, and only states that a socket is in.
-    pub tight: bool,
-    pub style: Style,
+    /// Where it is tight, only states that a socket is in.
+    pub sheet: Sheet,
 }
 
 impl Page<'_> {
     pub fn write(&self, out: &mut String) {
         self.states(out);
         self.peers(out);
-        if !self.tight {
+        if !self.sheet.tight {
             self.processes(out);
         }
         self.half_closed(out);
@@ -47,29 +42,8 @@ impl Page<'_> {
         self.gaps(out);
         self.counters(out);
         // Where room is short, trouble comes first.
-        if self.tight {
+        if self.sheet.tight {
             self.processes(out);
-        }
-    }
-
-    pub(super) fn heading(&self, out: &mut String, text: &str) {
-        if !self.tight {
-            out.push('\n');
-        }
-        out.push_str(&self.style.paint(Tone::Strong, text.trim_end()));
-        out.push('\n');
-    }
-
-    /// A row: what stands at the left in its own columns, the rest wrapped behind it.
-    pub(super) fn row(&self, out: &mut String, left: &str, rest: &str) {
-        hang(out, left, left.chars().count(), rest, self.style.columns());
-    }
-
-    pub(super) fn more(&self, out: &mut String, all: usize, what: &str) {
-        if all > self.shown && !self.tight {
-            let line = format!("  and {} more {what}", count((all - self.shown) as u64));
-            out.push_str(&self.style.paint(Tone::Faint, &line));
-            out.push('\n');
         }
     }
 
@@ -83,8 +57,8 @@ impl Page<'_> {
         rows.sort_by_key(|row| std::cmp::Reverse(row.1));
         let of = |state: &str| self.tcp.dwell_by_state.iter().find(|d| d.state == state);
         let passed = |state| of(state).is_some_and(|d| d.entered + d.count > 0);
-        rows.retain(|&(state, n)| n > 0 || !self.tight && passed(state));
-        self.heading(
+        rows.retain(|&(state, n)| n > 0 || !self.sheet.tight && passed(state));
+        self.sheet.heading(
             out,
             &format!(
                 "{} {} {} {} {} {}",
@@ -122,8 +96,8 @@ impl Page<'_> {
             return;
         }
         let title = format!("{} {}  by state", cell("By peer", WHO), right("sockets", 8));
-        self.heading(out, &title);
-        for p in peers.iter().take(self.shown) {
+        self.sheet.heading(out, &title);
+        for p in peers.iter().take(self.sheet.shown) {
             let mut text = states(&p.states);
             let closed = p.closed_by_us + p.closed_by_peer;
             if closed > 0 {
@@ -137,16 +111,16 @@ impl Page<'_> {
             }
             let who = cell(&peer(&p.peer, WHO), WHO);
             let left = format!("{who} {}  ", right(&count(p.states.total()), 8));
-            self.row(out, &left, &text);
+            self.sheet.row(out, &left, &text);
         }
-        self.more(out, peers.len(), "peers");
+        self.sheet.more(out, peers.len(), "peers");
         if self.tcp.other.total() > 0 {
             let left = format!(
                 "{} {}  ",
                 cell("other peers", WHO),
                 right(&count(self.tcp.other.total()), 8)
             );
-            self.row(out, &left, &states(&self.tcp.other));
+            self.sheet.row(out, &left, &states(&self.tcp.other));
         }
     }
 
@@ -156,13 +130,14 @@ impl Page<'_> {
             return;
         }
         let title = cell("By process", WHO);
-        self.heading(out, &format!("{title} {}  by state", right("sockets", 8)));
-        for p in list.iter().take(self.shown) {
+        self.sheet
+            .heading(out, &format!("{title} {}  by state", right("sockets", 8)));
+        for p in list.iter().take(self.sheet.shown) {
             let who = cell(&process(&p.process), WHO);
             let left = format!("{who} {}  ", right(&count(p.states.total()), 8));
-            self.row(out, &left, &states(&p.states));
+            self.sheet.row(out, &left, &states(&p.states));
         }
-        self.more(out, list.len(), "processes");
+        self.sheet.more(out, list.len(), "processes");
     }
 
     fn half_closed(&self, out: &mut String) {
@@ -171,7 +146,7 @@ impl Page<'_> {
         if list.is_empty() {
             return;
         }
-        self.heading(
+        self.sheet.heading(
             out,
             &format!(
                 "{} {} {} {} {}",
@@ -182,7 +157,7 @@ impl Page<'_> {
                 right("p99", 7),
             ),
         );
-        for h in list.iter().take(self.shown) {
+        for h in list.iter().take(self.sheet.shown) {
             let (p50, p99) = quantiles(&h.age);
             let line = format!(
                 "{} {} {} {} {}",
@@ -201,31 +176,17 @@ impl Page<'_> {
                 .map(|(p, n, fd)| format!("{} by {} (fd {fd})", count(*n), process(p)))
                 .collect();
             if !holders.is_empty() {
-                self.row(out, "    ", &format!("held: {}", holders.join(", ")));
+                self.sheet
+                    .row(out, "    ", &format!("held: {}", holders.join(", ")));
             }
         }
-        self.more(out, list.len(), "peers");
+        self.sheet.more(out, list.len(), "peers");
     }
-}
-
-/// A label at the left, as in the closing lines of every report.
-pub(super) fn labelled(out: &mut String, label: &str, text: &str, style: Style) {
-    let first =
-        style.paint(Tone::Warning, label) + &" ".repeat(15usize.saturating_sub(label.len()));
-    hang(out, &first, 15, text, style.columns());
 }
 
 /// What could not be seen, and why.
 pub(super) fn unseen(tcp: &Tcp, window: &Window) -> Vec<String> {
-    let off = |id: &str| {
-        let probe = window.probes.iter().find(|p| p.id == id)?;
-        match &probe.state {
-            State::Off(why) => Some(escape::name(why.as_bytes())),
-            State::Active => None,
-        }
-    };
-    let mut out = Vec::new();
-    for (id, what) in [
+    let parts = [
         (
             "tcp_states",
             "rates, who closed first, how long in most states",
@@ -242,11 +203,8 @@ pub(super) fn unseen(tcp: &Tcp, window: &Window) -> Vec<String> {
         ("connects", "failed connects, gaps"),
         ("listens", "the moment at which someone listens again"),
         ("accepts", "how long connections wait for accept()"),
-    ] {
-        if let Some(why) = off(id) {
-            out.push(format!("{what} ({id}: {why})"));
-        }
-    }
+    ];
+    let mut out = without(window, &parts);
     if let Some(ns) = tcp.slowed_to_ns {
         out.push(format!(
             "what happens between two censuses, {} apart as each took up to {}",

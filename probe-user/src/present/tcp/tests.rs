@@ -7,6 +7,7 @@ use crate::{
         tcp::{Counters, FailedConnects, HalfClosed, ProcessSockets, States, fixture::*},
     },
     attach::State,
+    present::json::SCHEMA_VERSION,
 };
 
 fn check(tcp: Tcp, width: usize) -> String {

@@ -2,7 +2,7 @@
 
 use super::{
     per_s,
-    sections::{Page, WHO, labelled},
+    sections::{Page, WHO},
     words::{listener, peer, process, quantiles, stay},
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     present::{
         errno,
         layout::{KEEP, cell, right},
+        page::labelled,
         style::Tone,
         units::{count, duration, percent, plural, seconds},
     },
@@ -22,7 +23,7 @@ impl Page<'_> {
         if list.is_empty() {
             return;
         }
-        self.heading(
+        self.sheet.heading(
             out,
             &format!(
                 "{} {} {} {} {}",
@@ -33,7 +34,7 @@ impl Page<'_> {
                 right("we close", 9),
             ),
         );
-        for p in list.iter().take(self.shown) {
+        for p in list.iter().take(self.sheet.shown) {
             let left = format!(
                 "{} {} {} {} {}  ",
                 cell(&peer(&p.peer, WHO), WHO),
@@ -43,12 +44,12 @@ impl Page<'_> {
                 right(&per_s(p.closed_by_us_per_s), 9),
             );
             let (first, rest) = port_words(p);
-            self.row(out, &left, &first);
+            self.sheet.row(out, &left, &first);
             if !rest.is_empty() {
-                self.row(out, "    ", &rest);
+                self.sheet.row(out, "    ", &rest);
             }
         }
-        self.more(out, list.len(), "destinations");
+        self.sheet.more(out, list.len(), "destinations");
     }
 
     pub(super) fn queues(&self, out: &mut String) {
@@ -58,7 +59,7 @@ impl Page<'_> {
         if list.is_empty() {
             return;
         }
-        self.heading(
+        self.sheet.heading(
             out,
             &format!(
                 "{} {} {} {} {} {} {} {}",
@@ -72,7 +73,7 @@ impl Page<'_> {
                 right("p99", 7),
             ),
         );
-        for q in list.iter().take(self.shown) {
+        for q in list.iter().take(self.sheet.shown) {
             let (p50, p99) = quantiles(&q.wait);
             let inexact = if q.overflows_inexact { "≤" } else { "" };
             let known = |n: u64| {
@@ -125,14 +126,14 @@ impl Page<'_> {
                 notes.push(format!("up to {most} not finished"));
             }
             if !notes.is_empty() {
-                self.row(out, "    ", &notes.join("; "));
+                self.sheet.row(out, "    ", &notes.join("; "));
             }
         }
-        self.more(out, list.len(), "listeners");
-        if idle > 0 && !self.tight {
+        self.sheet.more(out, list.len(), "listeners");
+        if idle > 0 && !self.sheet.tight {
             let idle = plural(idle as u64, "listener", "listeners");
             let line = format!("  {idle} with nobody waiting");
-            out.push_str(&self.style.paint(Tone::Faint, &line));
+            out.push_str(&self.sheet.style.paint(Tone::Faint, &line));
             out.push('\n');
         }
     }
@@ -147,8 +148,8 @@ impl Page<'_> {
             cell("Failed connects to", WHO),
             right("times", 8)
         );
-        self.heading(out, &title);
-        for f in list.iter().take(self.shown) {
+        self.sheet.heading(out, &title);
+        for f in list.iter().take(self.sheet.shown) {
             let left = format!(
                 "{} {}  ",
                 cell(&peer(&f.peer, WHO), WHO),
@@ -165,9 +166,9 @@ impl Page<'_> {
                 seconds(f.first_ns),
                 seconds(f.last_ns)
             );
-            self.row(out, &left, &text);
+            self.sheet.row(out, &left, &text);
         }
-        self.more(out, list.len(), "kinds");
+        self.sheet.more(out, list.len(), "kinds");
     }
 
     pub(super) fn gaps(&self, out: &mut String) {
@@ -183,8 +184,8 @@ impl Page<'_> {
             cell("Nobody listened on", WHO),
             right("for", 8)
         );
-        self.heading(out, &title);
-        for g in list.iter().copied().take(self.shown) {
+        self.sheet.heading(out, &title);
+        for g in list.iter().copied().take(self.sheet.shown) {
             let length = g.end_ns.map_or_else(
                 || {
                     format!(
@@ -195,9 +196,9 @@ impl Page<'_> {
                 |end| duration(end.saturating_sub(g.start_ns)),
             );
             let left = format!("{} {}  ", cell(&peer(&g.peer, WHO), WHO), right(&length, 8));
-            self.row(out, &left, &gap_words(g));
+            self.sheet.row(out, &left, &gap_words(g));
         }
-        self.more(out, list.len(), "times");
+        self.sheet.more(out, list.len(), "times");
     }
 
     /// The kernel's own counters, those that grew and mean trouble.
@@ -215,10 +216,10 @@ impl Page<'_> {
         .map(|(name, grown)| format!("{name}{KEEP}+{}", count(grown)))
         .collect();
         if !text.is_empty() {
-            if !self.tight {
+            if !self.sheet.tight {
                 out.push('\n');
             }
-            labelled(out, "Kernel counts", &text.join(", "), self.style);
+            labelled(out, "Kernel counts", &text.join(", "), self.sheet.style);
         }
     }
 }
