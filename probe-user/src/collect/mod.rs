@@ -7,14 +7,17 @@ mod epoll;
 mod exchanges;
 pub mod files;
 mod inflight;
+mod iterator;
 pub mod journal;
 pub mod mounts;
+mod pace;
 mod processes;
 mod reading;
 mod sockets;
 mod sums;
 pub mod tcp;
 pub mod udp;
+mod watcher;
 
 pub use collector::{Collector, monotonic_ns};
 pub use cost::KernelCost;

@@ -96,6 +96,15 @@ impl Processes {
     }
 }
 
+/// Name of a process, any bytes; empty when it has ended.
+pub fn comm(pid: u32) -> Vec<u8> {
+    let mut comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if comm.last() == Some(&b'\n') {
+        comm.pop();
+    }
+    comm
+}
+
 fn name_of(comm: &[u8; COMM_LEN]) -> &[u8] {
     &comm[..comm.iter().position(|b| *b == 0).unwrap_or(COMM_LEN)]
 }

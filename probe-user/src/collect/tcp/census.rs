@@ -1,19 +1,15 @@
 //! Takes a census: runs the socket iterator and reads what it counted.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-    sync::atomic::AtomicBool,
-};
+use std::{io, os::fd::OwnedFd, sync::atomic::AtomicBool};
 
-use aya::{Ebpf, maps::Map};
+use aya::Ebpf;
 use probe_common::tcp::{CENSUS_ROWS, CensusRow, CensusTotals};
 
-use super::{
-    Census, counters,
+use super::{Census, counters, records::Written};
+use crate::collect::{
     iterator::{self, Mapped},
+    monotonic_ns,
 };
-use crate::collect::monotonic_ns;
 
 /// Takes censuses of the network namespace of the calling thread.
 pub struct Taker {
@@ -31,8 +27,8 @@ impl Taker {
     pub fn new(ebpf: &Ebpf, link: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             link,
-            rows: mapped(ebpf, "CENSUS", CENSUS_ROWS)?,
-            totals: mapped(ebpf, "CENSUS_TOTALS", 1)?,
+            rows: Mapped::of(ebpf, "CENSUS", CENSUS_ROWS)?,
+            totals: Mapped::of(ebpf, "CENSUS_TOTALS", 1)?,
             epoch: 0,
         })
     }
@@ -51,7 +47,7 @@ impl Taker {
             },
         );
         let at_ns = monotonic_ns();
-        let written = iterator::run(&self.link, stop)?;
+        let written: Written = iterator::run(&self.link, stop)?;
         let took_ns = monotonic_ns() - at_ns;
         let totals = self.totals.get(0).unwrap_or(&CensusTotals::ZERO);
         let rows = (0..CENSUS_ROWS)
@@ -73,12 +69,5 @@ impl Taker {
             unreadable: totals.unreadable,
             counters: counters::counters(),
         })
-    }
-}
-
-fn mapped<T: aya::Pod>(ebpf: &Ebpf, name: &str, len: usize) -> io::Result<Mapped<T>> {
-    match ebpf.map(name) {
-        Some(Map::Array(data)) => Mapped::new(data.fd().as_fd(), len),
-        _ => Err(io::Error::other(format!("the object has no map {name}"))),
     }
 }

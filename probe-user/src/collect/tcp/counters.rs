@@ -34,7 +34,7 @@ fn from_texts(netstat: &str, snmp: &str, sockstat: &str) -> Counters {
 }
 
 /// A counter of a group that has its names in one line and the values in the next.
-fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
+pub(in crate::collect) fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
     let (names, values) = (lines.next()?, lines.next()?);
     let mut pairs = names.split_whitespace().zip(values.split_whitespace());

@@ -1,8 +1,7 @@
 //! TCP as the kernel side and /proc show it: what a [`Reading`](super::Reading) says about it.
 
 mod census;
-mod counters;
-mod iterator;
+pub(super) mod counters;
 mod owners;
 mod proc_net;
 pub(super) mod records;

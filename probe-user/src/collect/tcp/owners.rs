@@ -1,6 +1,6 @@
 //! Walks over all descriptors: who holds which socket.
 
-use std::{collections::HashMap as StdHashMap, fs, io, os::fd::OwnedFd, sync::atomic::AtomicBool};
+use std::{collections::HashMap as StdHashMap, io, os::fd::OwnedFd, sync::atomic::AtomicBool};
 
 use aya::{
     Ebpf,
@@ -8,8 +8,8 @@ use aya::{
 };
 use probe_common::tcp;
 
-use super::{Owner, Owners, iterator};
-use crate::collect::monotonic_ns;
+use super::{Owner, Owners, records::Written};
+use crate::collect::{iterator, monotonic_ns, processes::comm};
 
 /// Walks over the descriptors of all processes.
 pub struct Walker {
@@ -38,7 +38,7 @@ impl Walker {
     /// The kernel refuses, or `stop` was set meanwhile.
     pub fn walk(&mut self, stop: &AtomicBool) -> io::Result<Owners> {
         let at_ns = monotonic_ns();
-        let written = iterator::run(&self.link, stop);
+        let written: io::Result<Written> = iterator::run(&self.link, stop);
         let took_ns = monotonic_ns() - at_ns;
         // Also when the walk failed: what it left would be counted again by the next.
         let mut counts: StdHashMap<u32, tcp::Owner> =
@@ -68,13 +68,4 @@ impl Walker {
             holders: written.holders,
         })
     }
-}
-
-/// Name of a process; empty when it has ended.
-fn comm(pid: u32) -> Vec<u8> {
-    let mut comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    if comm.last() == Some(&b'\n') {
-        comm.pop();
-    }
-    comm
 }

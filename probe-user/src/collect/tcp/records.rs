@@ -1,14 +1,36 @@
-//! What the TCP programs put on the ring, and their sums of transitions.
+//! What the TCP programs put on the ring and iterators write out, and their sums of transitions.
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use probe_common::{
     peer::special,
     request::event,
-    tcp::{self, Connect, Listening, Transition, TransitionKey, state::*},
+    tcp::{
+        self, Connect, FinWait2, Holder, Listener, Listening, Transition, TransitionKey, record,
+        state::*,
+    },
 };
 
 use super::{TcpReading, Timewait, TransitionSum};
-use crate::collect::CallSum;
+use crate::collect::{CallSum, iterator};
+
+/// What an iterator wrote out.
+#[derive(Default)]
+pub struct Written {
+    pub fin_wait2: Vec<FinWait2>,
+    pub listeners: Vec<Listener>,
+    pub holders: Vec<Holder>,
+}
+
+impl iterator::Written for Written {
+    fn take(&mut self, kind: u32, bytes: &[u8]) -> Option<usize> {
+        match kind {
+            record::FIN_WAIT2 => Some(iterator::push(bytes, &mut self.fin_wait2)),
+            record::LISTENER => Some(iterator::push(bytes, &mut self.listeners)),
+            record::HOLDER => Some(iterator::push(bytes, &mut self.holders)),
+            _ => None,
+        }
+    }
+}
 
 /// Pairs of states that occur. When the table is full, the kernel side adds a transition to its pair's row for
 /// "other peers", which is there from the start.

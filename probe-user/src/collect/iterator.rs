@@ -4,33 +4,32 @@ use std::{
     fs::File,
     io::{self, Read},
     marker::PhantomData,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use probe_common::tcp::{FinWait2, Holder, Listener, record};
+use aya::{Ebpf, maps::Map};
 
 /// Command of bpf(2) (include/uapi/linux/bpf.h).
 const BPF_ITER_CREATE: libc::c_long = 33;
 /// The kernel hands out at most 32 KiB at once (kernel/bpf/bpf_iter.c).
 const BUFFER: usize = 64 << 10;
 
-/// What an iterator wrote out.
-#[derive(Default)]
-pub struct Written {
-    pub fin_wait2: Vec<FinWait2>,
-    pub listeners: Vec<Listener>,
-    pub holders: Vec<Holder>,
+/// What an iterator writes out, decoded.
+pub trait Written: Default {
+    /// Takes the record at the front, of the kind that its first field says; returns how many bytes it was, 0 when it
+    /// is not whole, and `None` when it is none of ours.
+    fn take(&mut self, kind: u32, bytes: &[u8]) -> Option<usize>;
 }
 
 /// Runs an iterator once over everything, in the network namespace of the calling thread.
 ///
 /// # Errors
 /// The kernel refuses, or `stop` was set meanwhile.
-pub fn run(link: &OwnedFd, stop: &AtomicBool) -> io::Result<Written> {
+pub fn run<W: Written>(link: &OwnedFd, stop: &AtomicBool) -> io::Result<W> {
     let mut file = create(link)?;
-    let mut written = Written::default();
+    let mut written = W::default();
     let mut buffer = vec![0; BUFFER];
     let mut kept = 0;
     loop {
@@ -41,7 +40,7 @@ pub fn run(link: &OwnedFd, stop: &AtomicBool) -> io::Result<Written> {
             Ok(0) => return Ok(written),
             Ok(n) => {
                 let end = kept + n;
-                let used = written.decode(&buffer[..end]);
+                let used = decode(&buffer[..end], &mut written);
                 buffer.copy_within(used..end, 0);
                 kept = end - used;
                 if kept == BUFFER {
@@ -75,37 +74,23 @@ fn create(link: &OwnedFd) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd as i32) })
 }
 
-impl Written {
-    /// Takes whole records off the front; returns how many bytes they were.
-    fn decode(&mut self, bytes: &[u8]) -> usize {
-        let mut at = 0;
-        while let Some(kind) = bytes.get(at..at + 4) {
-            let rest = &bytes[at..];
-            let kind = kind.try_into().map_or(0, u32::from_ne_bytes);
-            let used = match kind {
-                record::FIN_WAIT2 => push(rest, &mut self.fin_wait2),
-                record::LISTENER => push(rest, &mut self.listeners),
-                record::HOLDER => push(rest, &mut self.holders),
-                // Not one of ours: nothing behind it can be made sense of.
-                _ => return bytes.len(),
-            };
-            if used == 0 {
-                break;
-            }
-            at += used;
+/// Takes whole records off the front; returns how many bytes they were.
+fn decode(bytes: &[u8], into: &mut impl Written) -> usize {
+    let mut at = 0;
+    while let Some(kind) = bytes.get(at..at + 4) {
+        let kind = kind.try_into().map_or(0, u32::from_ne_bytes);
+        match into.take(kind, &bytes[at..]) {
+            // Nothing behind it can be made sense of.
+            None => return bytes.len(),
+            Some(0) => break,
+            Some(used) => at += used,
         }
-        at
     }
+    at
 }
 
-/// Marks the records that the kernel side writes out.
-trait Record: aya::Pod {}
-impl Record for FinWait2 {}
-impl Record for Listener {}
-impl Record for Holder {}
-
 /// Takes one record off the front; 0 when it is not whole.
-fn push<T: Record>(bytes: &[u8], to: &mut Vec<T>) -> usize {
+pub fn push<T: aya::Pod>(bytes: &[u8], to: &mut Vec<T>) -> usize {
     if bytes.len() < size_of::<T>() {
         return 0;
     }
@@ -126,11 +111,18 @@ pub struct Mapped<T> {
 unsafe impl<T: Send> Send for Mapped<T> {}
 
 impl<T: aya::Pod> Mapped<T> {
-    /// Maps the `len` values of an array map.
+    /// Maps the `len` values of an array map of the object.
     ///
     /// # Errors
-    /// The kernel refuses.
-    pub fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+    /// The kernel refuses, or the object has no such map.
+    pub fn of(ebpf: &Ebpf, name: &str, len: usize) -> io::Result<Self> {
+        match ebpf.map(name) {
+            Some(Map::Array(data)) => Self::new(data.fd().as_fd(), len),
+            _ => Err(io::Error::other(format!("the object has no map {name}"))),
+        }
+    }
+
+    fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
         // The kernel rounds the size of a value up to a multiple of 8.
         const { assert!(size_of::<T>().is_multiple_of(8)) };
         let bytes = size_of::<T>() * len;
@@ -183,38 +175,40 @@ impl<T> Drop for Mapped<T> {
 mod tests {
     use super::*;
 
-    fn bytes<T: Record>(record: &T) -> Vec<u8> {
-        // SAFETY: plain data without padding.
-        unsafe { std::slice::from_raw_parts(ptr::from_ref(record).cast(), size_of::<T>()) }.to_vec()
+    /// A record is its kind and one more word, of kind 2 two more.
+    #[derive(Default)]
+    struct Words(Vec<[u32; 2]>, Vec<[u32; 3]>);
+
+    impl Written for Words {
+        fn take(&mut self, kind: u32, bytes: &[u8]) -> Option<usize> {
+            match kind {
+                1 => Some(push(bytes, &mut self.0)),
+                2 => Some(push(bytes, &mut self.1)),
+                _ => None,
+            }
+        }
     }
 
     #[test]
     fn records_are_told_apart_and_a_cut_one_is_left() {
-        let holder = Holder {
-            record: record::HOLDER,
-            tgid: 7,
-            ..Holder::ZERO
-        };
-        let half = FinWait2 {
-            record: record::FIN_WAIT2,
-            sock: 9,
-            ..FinWait2::ZERO
-        };
-        let all = [bytes(&holder), bytes(&half), bytes(&holder)].concat();
+        let all: Vec<u8> = [1, 7, 2, 8, 9, 1, 10_u32]
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .collect();
         for cut in 0..all.len() {
-            let mut written = Written::default();
-            let used = written.decode(&all[..cut]);
+            let mut words = Words::default();
+            let used = decode(&all[..cut], &mut words);
             assert!(used <= cut);
-            written.decode(&all[used..]);
-            assert_eq!(written.holders, [holder, holder]);
-            assert_eq!(written.fin_wait2, [half]);
+            decode(&all[used..], &mut words);
+            assert_eq!(words.0, [[1, 7], [1, 10]]);
+            assert_eq!(words.1, [[2, 8, 9]]);
         }
     }
 
     #[test]
     fn nonsense_is_skipped() {
-        let mut written = Written::default();
-        assert_eq!(written.decode(&[0xff; 100]), 100);
-        assert!(written.holders.is_empty());
+        let mut words = Words::default();
+        assert_eq!(decode(&[0xff; 100], &mut words), 100);
+        assert!(words.0.is_empty());
     }
 }
