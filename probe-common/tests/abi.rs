@@ -57,7 +57,14 @@ const ALL: &[Layout] = layouts![
     tcp::Transition,
     tcp::TransitionKey,
     tcp::TransitionSum,
+    udp::UdpAddress,
     udp::UdpConfig,
+    udp::UdpDrops,
+    udp::UdpHolder,
+    udp::UdpKey,
+    udp::UdpSocket,
+    udp::UdpStep,
+    udp::UdpTotals,
 ];
 
 fn here() -> &'static Path {

@@ -8,6 +8,7 @@
 //! - [`established`]: how long a connect takes to be established.
 //! - [`epoll`]: which descriptor an epoll registration stands for.
 //! - [`tcp`]: transitions, failed connects, listeners and accepts of a network namespace.
+//! - [`udp`]: sockets that drop datagrams, and their queues.
 //! - [`count`]: the lean counter behind `stallscope count`.
 //! - [`selftest`]: proves the offsets on a descriptor of our own before anything relies on them.
 #![no_std]
@@ -39,6 +40,7 @@ mod sched;
 mod selftest;
 mod task;
 mod tcp;
+mod udp;
 
 /// Tracing helpers are for GPL-compatible programs only; this file's licences are dual.
 #[unsafe(link_section = "license")]

@@ -19,6 +19,8 @@ mod tcp_seen;
 mod tcp_states;
 mod tcp_timewait;
 mod transfers;
+mod udp_drops;
+mod udp_seen;
 mod waits;
 
 use std::process::ExitCode;
@@ -108,6 +110,19 @@ const TESTS: &[harness::Test] = tests! {
         the_protocol_is_the_sockets,
         a_connect_given_up_is_no_failure,
         listeners_that_begin_and_end_are_reported,
+    }
+    udp_drops::{
+        a_full_buffer_agrees_with_every_other_count,
+        a_full_buffer_agrees_over_ipv6,
+        a_connected_socket_knows_the_other_side,
+        a_reader_that_keeps_up_drops_nothing,
+        whoever_holds_the_socket_is_found,
+        what_a_closed_socket_dropped_stays,
+        two_sockets_on_one_port_are_told_apart,
+        other_namespaces_stay_out,
+        many_cpus_at_once_are_counted_exactly,
+        sockets_beyond_the_table_are_counted_together,
+        all_signals_at_once_attach,
     }
     follow::{
         a_forked_child_is_followed,

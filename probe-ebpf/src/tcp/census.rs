@@ -307,7 +307,7 @@ fn list(
 
 /// Inode number of a socket's descriptor.
 #[inline(always)]
-fn inode(sk: u64) -> Option<u64> {
+pub fn inode(sk: u64) -> Option<u64> {
     match mem::kernel::<u64>(sk + config!(offsets.sk_socket) as u64)? {
         0 => None,
         socket => mem::kernel::<u64>(

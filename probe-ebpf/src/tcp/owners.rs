@@ -21,8 +21,8 @@ use crate::{
     peer::{self, Peer},
 };
 
-const S_IFMT: u16 = 0xf000;
-const S_IFSOCK: u16 = 0xc000;
+pub const S_IFMT: u16 = 0xf000;
+pub const S_IFSOCK: u16 = 0xc000;
 
 /// TCP sockets that a process holds, by process id. User space sets the size, and empties it after each walk.
 #[map]
@@ -37,6 +37,24 @@ pub struct Context {
     file: *const u8,
 }
 
+impl Context {
+    /// Meta data, task, descriptor and file; `None` at the last call, which comes without any.
+    #[inline(always)]
+    pub fn read(ctx: *const Self) -> Option<(*const Meta, *const u8, u32, *const u8)> {
+        // SAFETY: the context has this layout on every kernel that has the iterator; the descriptor is the low half
+        // of its slot, which only a load of that size may read.
+        let (meta, task, fd, file) = unsafe {
+            (
+                (&raw const (*ctx).meta).read_volatile(),
+                (&raw const (*ctx).task).read_volatile(),
+                (&raw const (*ctx).fd).cast::<u32>().read_volatile(),
+                (&raw const (*ctx).file).read_volatile(),
+            )
+        };
+        (!task.is_null() && !file.is_null()).then_some((meta, task, fd, file))
+    }
+}
+
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub extern "C" fn on_descriptor(ctx: *const Context) -> u32 {
@@ -46,20 +64,7 @@ pub extern "C" fn on_descriptor(ctx: *const Context) -> u32 {
 
 #[inline(always)]
 fn try_descriptor(ctx: *const Context) -> Option<()> {
-    // SAFETY: the context has this layout on every kernel that has the iterator; the descriptor is the low half
-    // of its slot, which only a load of that size may read.
-    let (meta, task, fd, file) = unsafe {
-        (
-            (&raw const (*ctx).meta).read_volatile(),
-            (&raw const (*ctx).task).read_volatile(),
-            (&raw const (*ctx).fd).cast::<u32>().read_volatile(),
-            (&raw const (*ctx).file).read_volatile(),
-        )
-    };
-    // The last call comes without a task and a file.
-    if task.is_null() || file.is_null() {
-        return None;
-    }
+    let (meta, task, fd, file) = Context::read(ctx)?;
     let inode: *const u8 = load(file, config!(offsets.file_inode));
     if load::<u16>(inode, config!(offsets.inode_mode)) & S_IFMT != S_IFSOCK {
         return None;

@@ -340,8 +340,8 @@ fn watch(
         };
         let (source, state) = match state {
             // Slower, and so taken less often where there are many sockets; it has what rules need.
-            State::Off(reason) if probe.id == "tcp_census" => {
-                (format!("/proc/net/tcp, as {reason}"), State::Active)
+            State::Off(reason) if let Some(instead) = instead(probe.id) => {
+                (format!("{instead}, as {reason}"), State::Active)
             }
             state => (source(probe), state),
         };
@@ -365,6 +365,16 @@ fn watch(
         netns,
         probes,
     })
+}
+
+/// What is read where a probe's iterator is refused.
+fn instead(probe: &str) -> Option<&'static str> {
+    match probe {
+        "tcp_census" => Some("/proc/net/tcp"),
+        "udp_census" => Some("/proc/net/udp"),
+        "udp_owners" => Some("/proc/PID/fd"),
+        _ => None,
+    }
 }
 
 /// Why there is no point in going on, if there is none.

@@ -338,12 +338,14 @@ impl Collector {
         Ok(reading)
     }
 
-    /// Has a fresh census taken, so that one stands at each end of a watch. The ring is emptied meanwhile.
+    /// Has fresh censuses taken, so that one stands at each end of a watch. The ring is emptied meanwhile.
     fn take_census(&mut self) {
-        let Some(census) = &self.census else { return };
-        let answer = census.ask();
-        while answer.wait(EMPTY_EVERY) {
-            self.drain();
+        let tcp = self.census.as_ref().map(Watcher::ask);
+        let udp = self.udp.as_ref().map(UdpReader::ask);
+        for answer in [tcp, udp].into_iter().flatten() {
+            while answer.wait(EMPTY_EVERY) {
+                self.drain();
+            }
         }
     }
 

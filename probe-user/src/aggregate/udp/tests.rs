@@ -59,6 +59,7 @@ fn row(last_ns: u64, drops: u64) -> SocketDrops {
 
 fn step(at_ns: u64, total: u64) -> DropStep {
     DropStep {
+        sender: None,
         sock: 7,
         born_ns: START + S,
         at_ns: START + at_ns,

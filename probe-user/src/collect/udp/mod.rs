@@ -1,13 +1,15 @@
 //! UDP as the kernel side and /proc show it: what a [`Reading`](super::Reading) says about it.
 
+mod census;
+mod counters;
+mod looks;
+mod owners;
+mod proc_net;
+mod reader;
+
 use std::net::SocketAddr;
 
-use aya::Ebpf;
-
-use crate::{
-    attach::{Iterators, netns::Netns},
-    error::Error,
-};
+pub(super) use reader::UdpReader;
 
 /// Everything UDP in a reading.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +46,8 @@ pub struct Census {
 /// A UDP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketState {
-    /// Kernel address: its identity while it exists.
+    /// Kernel address: its identity while it exists. From /proc/net/udp it is one that the kernel makes up in place of
+    /// the real one; `inode` is the same everywhere.
     pub sock: u64,
     /// Inode number in sockfs, 0 when no process holds it.
     pub inode: u64,
@@ -125,6 +128,8 @@ pub struct DropStep {
     pub at_ns: u64,
     /// Drops of the row so far.
     pub total: u64,
+    /// Who sent the datagram that was dropped at that moment, where the kernel hands it out.
+    pub sender: Option<SocketAddr>,
 }
 
 /// A process that holds a socket: several may, after a fork or when it was passed on.
@@ -184,27 +189,4 @@ pub struct Settings {
     pub udp_mem_bytes: Option<[u64; 3]>,
     /// Pages charged to UDP now (/proc/net/sockstat `UDP: mem`), in bytes.
     pub udp_mem_used_bytes: Option<u64>,
-}
-
-/// Follows UDP sockets.
-pub(super) struct UdpReader {}
-
-impl UdpReader {
-    /// Begins to follow.
-    pub fn start(_: &mut Ebpf, _: &mut Iterators, _: Option<Netns>) -> Result<Self, Error> {
-        Ok(Self {})
-    }
-
-    /// What came since the last call, without waiting.
-    pub fn news(&mut self, _: &mut Option<Box<UdpReading>>) {}
-
-    /// Decodes a record of the ring; false when it is none of ours.
-    pub fn decode(_kind: u32, _bytes: &[u8], _into: &mut Option<Box<UdpReading>>) -> bool {
-        false
-    }
-
-    /// Everything, with a fresh census. `wait` is called again and again meanwhile, and empties the ring.
-    pub fn read(&mut self, _: &mut Ebpf, _: &mut UdpReading) -> Result<(), Error> {
-        Ok(())
-    }
 }
