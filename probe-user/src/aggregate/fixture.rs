@@ -11,6 +11,7 @@ use probe_common::{
 use super::{
     About, Aggregator, Cost, Parts, Peer, Window,
     tcp::{self, States, Tcp},
+    udp,
 };
 use crate::{
     attach::{ProbeStatus, State},
@@ -39,6 +40,7 @@ pub fn probe(id: &'static str) -> ProbeStatus {
 pub fn probes() -> Vec<ProbeStatus> {
     let requests = ["calls", "scheduler", "peers", "requests"];
     let all = requests.iter().chain(&tcp::fixture::PROBES);
+    let all = all.chain(&udp::fixture::PROBES).chain(&["dns"]);
     all.map(|id| probe(id)).collect()
 }
 
@@ -211,7 +213,7 @@ pub fn reading(at: u64) -> Reading {
     }
 }
 
-/// A window of 10 s made of these readings, watched from the start; with quiet TCP, unless they have some.
+/// A window of 10 s made of these readings, watched from the start; with quiet signals, unless they have some.
 pub fn window(readings: impl IntoIterator<Item = Reading>) -> Window {
     let mut aggregator = Aggregator::new(about());
     readings.into_iter().for_each(|r| aggregator.push(r));
@@ -231,6 +233,8 @@ pub fn window(readings: impl IntoIterator<Item = Reading>) -> Window {
             ..Tcp::default()
         })
     });
+    window.udp.get_or_insert_default();
+    window.dns.get_or_insert_default();
     window
 }
 

@@ -119,6 +119,14 @@ impl Quantity {
         }
     }
 
+    /// Bytes.
+    pub fn bytes(value: u64) -> Self {
+        Self {
+            value: value as f64,
+            unit: Unit::Bytes,
+        }
+    }
+
     /// Things per second.
     pub fn per_second(value: f64) -> Self {
         Self {

@@ -3,16 +3,15 @@
 use super::*;
 use crate::aggregate::{
     Durations, Window,
-    fixture::{MS, S, probe, window},
+    fixture::{MS, S, window},
 };
 
-/// A window of 10 s with this DNS in it, the probe of DNS active.
+/// A window of 10 s with this DNS in it, every probe active.
 pub fn window_with(dns: Dns) -> Window {
     let mut window = window([]);
     window.target = "all processes".to_owned();
     window.duration_ns = 10 * S;
     window.dns = Some(Box::new(dns));
-    window.probes.push(probe("dns"));
     window
 }
 

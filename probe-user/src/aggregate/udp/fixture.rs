@@ -3,20 +3,19 @@
 use super::*;
 use crate::aggregate::{
     Window,
-    fixture::{MS, S, probe, window},
+    fixture::{MS, S, window},
     tcp::fixture::process,
 };
 
 /// The probes that watch UDP, as they are named in a window's coverage.
 pub const PROBES: [&str; 3] = ["udp_drops", "udp_census", "udp_owners"];
 
-/// A window of 10 s with this UDP in it, every probe of UDP active.
+/// A window of 10 s with this UDP in it, every probe active.
 pub fn window_with(udp: Udp) -> Window {
     let mut window = window([]);
     window.target = "this network namespace".to_owned();
     window.duration_ns = 10 * S;
     window.udp = Some(Box::new(udp));
-    window.probes.extend(PROBES.map(probe));
     window
 }
 

@@ -6,7 +6,7 @@ mod shape;
 mod tests;
 mod words;
 
-use super::{Doc, Rule, Stage, Verdict};
+use super::{Cause, Doc, Rule, Stage, Verdict, dns_storm};
 use crate::{
     aggregate::{Group, PeerTime, Window},
     diagnose::{
@@ -24,7 +24,7 @@ pub const RULE: Rule = Rule {
     stage: Stage::Preview,
     severity: Severity::Critical,
     needs: &["calls", "scheduler", "peers"],
-    causes: &[],
+    causes: &[Cause::of("U02", dns_storm::same_server)],
     doc: DOC,
     check,
 };

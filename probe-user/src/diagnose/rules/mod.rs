@@ -2,10 +2,12 @@
 
 mod accept_queue;
 mod blocking_upstream;
+mod dns_storm;
 mod fin_wait2;
 mod listener_gap;
 mod port_exhaustion;
 mod tcp;
+mod udp_rcvbuf_drop;
 
 use super::{Finding, RuleRef, Severity};
 use crate::aggregate::Window;
@@ -136,6 +138,8 @@ rules![
     fin_wait2,
     accept_queue,
     listener_gap,
+    udp_rcvbuf_drop,
+    dns_storm,
 ];
 
 /// The rule of an id (`W01`, in any case) or name (`blocking-upstream`), or both (`W01 blocking-upstream`).

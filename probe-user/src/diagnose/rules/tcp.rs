@@ -162,8 +162,13 @@ pub(super) fn item(
 /// A sysctl key, its value now, and the proposed one.
 pub(super) type Setting = (&'static str, String, String);
 
-/// Fills the commands of a remedy that sets sysctl keys.
+/// Fills the commands of a remedy that sets sysctl keys of TCP.
 pub(super) fn sysctl(remedy: Remedy, keys: &[Setting]) -> Remedy {
+    sysctl_in("90-tcp.conf", remedy, keys)
+}
+
+/// Fills the commands of a remedy that sets sysctl keys, kept in a file of this name.
+pub(super) fn sysctl_in(file: &str, remedy: Remedy, keys: &[Setting]) -> Remedy {
     let all = |one: fn(&Setting) -> String, between| {
         keys.iter().map(one).collect::<Vec<_>>().join(between)
     };
@@ -184,9 +189,7 @@ pub(super) fn sysctl(remedy: Remedy, keys: &[Setting]) -> Remedy {
             all(|(key, _, to)| format!("{key} = {to}"), ", "),
         )),
         command: Some(format!("sysctl -w {set}")),
-        persistent: Some(format!(
-            "printf '%s\\n' {lines} >> /etc/sysctl.d/90-tcp.conf"
-        )),
+        persistent: Some(format!("printf '%s\\n' {lines} >> /etc/sysctl.d/{file}")),
         ..remedy
     }
 }

@@ -1,0 +1,1 @@
+//! Sick and healthy windows.
