@@ -58,6 +58,8 @@ pub mod slot {
     pub const SLEEPERS_FULL: u32 = 25;
     /// The table of kernel stacks was full: what a task waited for is not known.
     pub const STACKS_FULL: u32 = 26;
+    /// The table of calls on files under way was full: how an fsync() or unlink() ended was not seen.
+    pub const FILE_CALLS_FULL: u32 = 27;
     /// Number of slots.
-    pub const COUNT: u32 = 27;
+    pub const COUNT: u32 = 28;
 }

@@ -9,6 +9,7 @@
 //! - [`epoll`]: which descriptor an epoll registration stands for.
 //! - [`tcp`]: transitions, failed connects, listeners and accepts of a network namespace.
 //! - [`udp`]: sockets that drop datagrams, and their queues.
+//! - [`files`]: files created, synced, unlinked, and calls refused for want of space.
 //! - [`count`]: the lean counter behind `stallscope count`.
 //! - [`selftest`]: proves the offsets on a descriptor of our own before anything relies on them.
 #![no_std]
@@ -31,6 +32,7 @@ mod charge;
 mod count;
 mod epoll;
 mod established;
+mod files;
 mod lifecycle;
 mod maps;
 mod mem;

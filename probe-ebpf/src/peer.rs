@@ -101,7 +101,7 @@ impl Peer {
 
 /// The `struct file` behind a descriptor of the current process.
 #[inline(always)]
-fn file_of(fd: u32) -> Option<u64> {
+pub fn file_of(fd: u32) -> Option<u64> {
     let files = mem::kernel::<u64>(mem::current_task() + config!(offsets.task_files) as u64)?;
     let table = mem::kernel::<u64>(files + config!(offsets.files_fdt) as u64)?;
     if fd >= mem::kernel::<u32>(table + config!(offsets.fdt_max_fds) as u64)? {

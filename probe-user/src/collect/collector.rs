@@ -569,7 +569,7 @@ pub fn monotonic_ns() -> u64 {
 }
 
 /// A map of the object, as the type that the caller asks for.
-fn map<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<T, Error>
+pub(super) fn map<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<T, Error>
 where
     T: TryFrom<&'a mut aya::maps::Map, Error = MapError>,
 {
@@ -580,6 +580,6 @@ fn missing(name: &str) -> Error {
     Error::Kernel(format!("the object has no map {name}"))
 }
 
-fn map_error(e: MapError) -> Error {
+pub(super) fn map_error(e: MapError) -> Error {
     Error::Kernel(format!("a map cannot be read or written: {e}"))
 }

@@ -198,6 +198,13 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         Level::High,
     ),
     (
+        slot::FILE_CALLS_FULL,
+        "file_calls_full",
+        "calls of fsync() or unlink() whose end was not seen: their table was full",
+        "they are missing from the sums of their directory",
+        Level::High,
+    ),
+    (
         slot::JOURNAL_SUMS_FULL,
         "journal_sums_full",
         "journal work not told apart by process: its table was full",

@@ -1,10 +1,22 @@
 //! Files as the kernel side and statfs(2) show them: what a [`Reading`](super::Reading) says about them.
 
+mod asker;
+mod place;
+mod rows;
+
+use std::collections::HashMap;
+
 use aya::Ebpf;
+use probe_common::{files, request::event};
 
 pub use super::mounts::Device;
 use super::{CallSum, mounts::Mount};
 use crate::error::Error;
+use asker::{Asker, News};
+use place::{Found, Text};
+
+/// Directories that paths were found to mean are remembered, so many of them.
+const MAX_PLACES: usize = 4096;
 
 /// Everything about files in a reading.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +42,7 @@ pub struct Directory {
     pub comm: Vec<u8>,
     /// Super block's device; 0:0 when it is not known (with `path` `None`: "other directories").
     pub device: Device,
-    /// Inode of the directory.
+    /// Inode of the directory; 0 when it is known by its path only.
     pub inode: u64,
     /// Path from the file system's root, any bytes; it begins with `...` when it was too deep to be kept whole. `None`
     /// when it is not known.
@@ -41,11 +53,13 @@ pub struct Directory {
     pub created: u64,
     /// Of these: closed by the process that created them, so that their size is known.
     pub sized: u64,
-    /// Sizes at that close: `total_ns`, `max_ns` and the buckets are bytes here, not ns.
+    /// Sizes at that close: `total_ns` and `max_ns` are bytes here, and a bucket begins at
+    /// [`probe_common::files::size_of_bucket`] bytes.
     pub sizes: CallSum,
-    /// fsync() and fdatasync() on files in it, and how long they took.
+    /// fsync() and fdatasync() on files in it and on itself, and how long they took.
     pub syncs: CallSum,
-    /// Files unlinked.
+    /// Names of files unlinked. Where a path of several components was passed, its directory was looked for
+    /// afterwards: exact as long as it is still there and its process too, else by the text of the path.
     pub unlinked: u64,
     /// Names of some files created last, any bytes, cut to 64.
     pub examples: Vec<Vec<u8>>,
@@ -66,7 +80,7 @@ pub struct Refused {
     pub call: &'static str,
     /// ENOSPC or EDQUOT.
     pub errno: u32,
-    /// The file system, where the call's descriptor tells it.
+    /// The file system, where the call's descriptor or path tells it.
     pub device: Option<Device>,
     /// What the call was asked to create, any bytes, cut; empty where it is a write.
     pub path: Vec<u8>,
@@ -115,25 +129,97 @@ pub struct FsUse {
     pub free_inodes: u64,
 }
 
-/// Follows files.
-pub(super) struct FilesReader {}
+/// Everything about files in the kernel side's maps, and a thread that asks the file systems.
+pub(super) struct FilesReader {
+    asker: Asker,
+    mounts: Vec<Mount>,
+    places: HashMap<Text, Option<Found>>,
+}
 
 impl FilesReader {
     /// Begins to follow.
-    pub fn start(_: &mut Ebpf) -> Result<Self, Error> {
-        Ok(Self {})
+    ///
+    /// # Errors
+    /// A map is missing, or there can be no more threads.
+    pub fn start(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        rows::make_other_rows(ebpf)?;
+        Ok(Self {
+            asker: Asker::start()?,
+            mounts: Vec::new(),
+            places: HashMap::new(),
+        })
     }
 
     /// What came since the last call, without waiting.
-    pub fn news(&mut self, _: &mut Option<Box<FilesReading>>) {}
-
-    /// Decodes a record of the ring; false when it is none of ours.
-    pub fn decode(_kind: u32, _bytes: &[u8], _into: &mut Option<Box<FilesReading>>) -> bool {
-        false
+    pub fn news(&mut self, into: &mut Option<Box<FilesReading>>) {
+        for news in self.asker.news() {
+            let reading = into.get_or_insert_default();
+            match news {
+                News::Uses(uses) => reading.uses.push(uses),
+                News::Mounts(mounts) => self.mounts = mounts,
+                News::Found(text, found) => {
+                    if self.places.len() >= MAX_PLACES {
+                        self.places.clear();
+                    }
+                    self.places.insert(text, found);
+                }
+            }
+        }
+        if let Some(reading) = into {
+            reading.mounts.clone_from(&self.mounts);
+        }
     }
 
-    /// Everything.
-    pub fn read(&mut self, _: &mut Ebpf, _: &mut FilesReading) -> Result<(), Error> {
+    /// Decodes a record of the ring; false when it is none of ours.
+    pub fn decode(kind: u32, bytes: &[u8], into: &mut Option<Box<FilesReading>>) -> bool {
+        if kind != event::FILES || bytes.len() < size_of::<files::Created>() {
+            return false;
+        }
+        // SAFETY: the length was just checked; every bit pattern is a valid record.
+        let created = unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast::<files::Created>()) };
+        into.get_or_insert_default().steps.push(Step {
+            at_ns: created.at_ns,
+            created: created.created,
+        });
+        true
+    }
+
+    /// Everything, with a fresh look at the file systems.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn read(&mut self, ebpf: &mut Ebpf, reading: &mut FilesReading) -> Result<(), Error> {
+        let unlinked = rows::unlinked(ebpf)?;
+        let mut refused = rows::refused(ebpf)?;
+        let texts = unlinked.iter().map(|row| &row.directory);
+        let texts = texts.chain(refused.iter().filter_map(|row| row.directory.as_ref()));
+        let unknown: Vec<Text> = texts
+            .filter(|text| !self.places.contains_key(text))
+            .cloned()
+            .collect();
+        self.asker.ask(unknown, rows::creators(ebpf)?);
+        let mut news = Some(Box::new(std::mem::take(reading)));
+        self.news(&mut news);
+        *reading = *news.unwrap_or_default();
+
+        let mut table = rows::directories(ebpf)?;
+        for row in unlinked {
+            let found = self.places.get(&row.directory).and_then(Option::as_ref);
+            table.add_unlinked(row, found);
+        }
+        reading.directories = table.into_directories();
+        for row in &mut refused {
+            if row.refused.device.is_none()
+                && let Some(Some(found)) = row
+                    .directory
+                    .as_ref()
+                    .map(|t| self.places.get(t))
+                    .unwrap_or_default()
+            {
+                row.refused.device = Some(found.device);
+            }
+        }
+        reading.refused = refused.into_iter().map(|row| row.refused).collect();
         Ok(())
     }
 }
