@@ -5,6 +5,9 @@ mod connects;
 mod counts;
 mod descriptors;
 mod fcgi;
+mod files_created;
+mod files_refused;
+mod files_seen;
 mod follow;
 mod hygiene;
 mod requests;
@@ -123,6 +126,22 @@ const TESTS: &[harness::Test] = tests! {
         many_cpus_at_once_are_counted_exactly,
         sockets_beyond_the_table_are_counted_together,
         all_signals_at_once_attach,
+    }
+    files_created::{
+        only_what_open_really_created_counts,
+        sizes_are_taken_at_the_close_of_their_creator,
+        threads_and_processes_are_added_up_exactly,
+        paths_are_deep_and_long_and_of_any_bytes,
+        a_path_and_a_mount_make_the_path_that_the_process_uses,
+        a_removed_directory_is_marked,
+        every_unlink_finds_its_directory,
+        syncs_are_timed_by_directory,
+        a_full_table_adds_up_under_other_directories,
+        we_are_not_seen,
+    }
+    files_refused::{
+        a_full_tmpfs_is_counted_exactly,
+        a_small_ext4_runs_out_of_inodes_with_blocks_free,
     }
     follow::{
         a_forked_child_is_followed,

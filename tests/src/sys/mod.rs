@@ -2,12 +2,14 @@
 //! is `pselect6` underneath, its `fork` is `clone`). Results are the kernel's: a value, or the errno.
 
 mod addr;
+mod file;
 mod socket;
 mod wait;
 
 use std::time::Duration;
 
 pub use addr::Addr;
+pub use file::*;
 pub use socket::*;
 pub use wait::*;
 
