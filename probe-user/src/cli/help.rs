@@ -13,6 +13,8 @@ Start here:
   sudo stallscope diagnose --pool www   one PHP-FPM pool
   sudo stallscope workers --pool www    what each worker does right now
   sudo stallscope tcp                   sockets by state, peer, process; ports and queues
+  sudo stallscope udp                   sockets that drop datagrams, and who reads them
+  sudo stallscope dns                   who asks for which names; time lost to time-outs
   sudo stallscope count connect poll    who calls what, how often
   sudo stallscope doctor                does it work here, and if not, why
 
@@ -72,6 +74,36 @@ Without -d, a terminal gets live pages of the last 5 to 10 seconds, until Ctrl-C
 gets one page after 10 s, or live pages with -i or -n.
 `stayed` is how long the sockets that left a state had been in it; fin_wait_2 and
 time_wait are counted once a second, so theirs is right to about a second.
+Exit code: 0, or 2 when it could not do its job.";
+
+/// `udp --help`.
+pub const UDP: &str = "\
+Examples:
+  sudo stallscope udp                            live, refreshed every second
+  sudo stallscope udp --duration 30s             watch for 30 s, then print once
+  sudo stallscope udp -d 10s --json | jq .sockets
+  sudo stallscope udp --netns 4711               in the container of process 4711
+
+Without -d, a terminal gets live pages of the last 5 to 10 seconds, until Ctrl-C. A pipe
+gets one page after 10 s, or live pages with -i or -n.
+`at worst` is the worst tenth of a second; `lasts` is how long the buffer holds a burst
+in which so many more arrive than are read.
+Exit code: 0, or 2 when it could not do its job.";
+
+/// `dns --help`.
+pub const DNS: &str = "\
+Examples:
+  sudo stallscope dns                            all processes, live
+  sudo stallscope dns --pool www --duration 30s  one PHP-FPM pool, once
+  sudo stallscope dns --comm crawler -d 10s --json | jq .dns.names
+  sudo stallscope dns --pid 4711 -n 10           ten pages, then end
+
+Without -d, a terminal gets live pages of the last 5 to 10 seconds, until Ctrl-C. A pipe
+gets one page after 10 s, or live pages with -i or -n.
+`same`: asked for by anyone here less than a second before. `no answer`: messages that
+got none, and that nobody waits for any more. `lost`: time that threads waited in vain.
+Questions are those to port 53; lookups through nscd or systemd-resolved's own socket
+are seen as questions of those.
 Exit code: 0, or 2 when it could not do its job.";
 
 /// `doctor --help`.

@@ -69,6 +69,14 @@ pub enum Command {
     #[command(after_help = help::TCP)]
     Tcp(Tcp),
 
+    /// Show UDP sockets that drop datagrams, their queues and readers
+    #[command(after_help = help::UDP)]
+    Udp(Udp),
+
+    /// Show who asks DNS for what, answers, time-outs, and the time they cost
+    #[command(after_help = help::DNS)]
+    Dns(Dns),
+
     /// Show what works on this machine, what does not, and why
     #[command(after_help = help::DOCTOR)]
     Doctor(Doctor),
@@ -267,6 +275,37 @@ pub struct Filter {
     /// Only IPv6
     #[arg(short = '6', long, requires = "events")]
     pub ipv6: bool,
+}
+
+/// `udp`.
+#[derive(Args, Debug)]
+pub struct Udp {
+    /// Pages.
+    #[command(flatten)]
+    pub pages: Pages,
+    /// Look at the network namespace of this process [default: ours]
+    #[arg(long, value_name = "PID", value_parser = value_parser!(u32).range(1..=4_194_304), allow_negative_numbers = true)]
+    pub netns: Option<u32>,
+    /// Kernel side.
+    #[command(flatten)]
+    pub kernel: Kernel,
+}
+
+/// `dns`.
+#[derive(Args, Debug)]
+pub struct Dns {
+    /// Pages.
+    #[command(flatten)]
+    pub pages: Pages,
+    /// Look for full buffers in the network namespace of this process [default: ours]
+    #[arg(long, value_name = "PID", value_parser = value_parser!(u32).range(1..=4_194_304), allow_negative_numbers = true)]
+    pub netns: Option<u32>,
+    /// Kernel side.
+    #[command(flatten)]
+    pub kernel: Kernel,
+    /// Targets.
+    #[command(flatten)]
+    pub targets: Targets,
 }
 
 /// `doctor`.

@@ -8,7 +8,7 @@ mod signals;
 
 use serde::Serialize;
 
-use super::{escape, tcp::TcpJson};
+use super::{dns::DnsJson, escape, tcp::TcpJson, udp::UdpJson};
 use crate::{
     aggregate::{Cost, Window},
     attach::{ProbeStatus, State},
@@ -29,6 +29,8 @@ pub fn report(window: &Window, diagnosis: &Diagnosis) -> String {
         window: WindowJson::of(window),
         signals: signals::of(window),
         tcp: window.tcp.as_deref().map(TcpJson::of),
+        udp: window.udp.as_deref().map(UdpJson::of),
+        dns: window.dns.as_deref().map(DnsJson::of),
         findings: diagnosis.findings.iter().map(findings::of).collect(),
         not_judged: diagnosis
             .not_judged
@@ -64,6 +66,10 @@ struct Report {
     signals: signals::Signals,
     /// Null when TCP was not watched.
     tcp: Option<TcpJson>,
+    /// Likewise.
+    udp: Option<UdpJson>,
+    /// Likewise.
+    dns: Option<DnsJson>,
     findings: Vec<findings::FindingJson>,
     not_judged: Vec<findings::NotJudgedJson>,
     losses: Vec<LossJson>,

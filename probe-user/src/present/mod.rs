@@ -2,6 +2,7 @@
 //! system goes through [`escape`], which is also where a `--redact` would cut in.
 
 pub mod count;
+pub mod dns;
 pub mod doctor;
 pub mod errno;
 pub mod escape;
@@ -14,6 +15,7 @@ pub mod rules;
 mod style;
 pub mod tcp;
 pub mod text;
+pub mod udp;
 pub mod units;
 pub mod workers;
 

@@ -2,6 +2,7 @@
 
 mod count;
 mod diagnose;
+mod dns;
 mod doctor;
 mod live;
 mod output;
@@ -10,6 +11,7 @@ mod pages;
 mod screen;
 mod signals;
 mod tcp;
+mod udp;
 mod workers;
 
 use std::time::Instant;
@@ -75,6 +77,14 @@ pub fn run(cli: Cli, started: Instant) -> Result<u8, Error> {
         Some(Command::Tcp(args)) => {
             let target = prepare(&Targets::default(), &args.kernel)?.0;
             runtime()?.block_on(tcp::run(&args, target, setup))
+        }
+        Some(Command::Udp(args)) => {
+            let target = prepare(&Targets::default(), &args.kernel)?.0;
+            runtime()?.block_on(udp::run(&args, target, setup))
+        }
+        Some(Command::Dns(args)) => {
+            let target = prepare(&args.targets, &args.kernel)?.0;
+            runtime()?.block_on(dns::run(&args, target, setup))
         }
         Some(Command::Doctor(args)) => {
             if args.kernel.verbose {

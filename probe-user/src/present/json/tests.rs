@@ -27,6 +27,8 @@ fn the_contract_of_the_document() {
         "window",
         "signals",
         "tcp",
+        "udp",
+        "dns",
         "findings",
         "not_judged",
         "losses",

@@ -114,7 +114,7 @@ impl PointJson {
 
 /// A process, flattened into what it is part of.
 #[derive(Serialize)]
-pub(super) struct ProcessRef {
+pub(in crate::present) struct ProcessRef {
     #[serde(rename = "process.pid")]
     pid: u32,
     #[serde(rename = "process.executable.name")]

@@ -6,7 +6,7 @@ mod sections;
 mod trouble;
 mod words;
 
-pub(super) use json::TcpJson;
+pub(super) use json::{ProcessRef, TcpJson};
 
 use super::{
     Style, names, page,

@@ -1,0 +1,394 @@
+//! `stallscope udp`: sockets that drop, their queues, and what the kernel counts.
+
+mod json;
+#[cfg(test)]
+mod tests;
+
+pub(super) use json::UdpJson;
+
+use std::net::SocketAddr;
+
+use super::{
+    Style, escape,
+    layout::{cell, right},
+    page::{self, Sheet, labelled},
+    units::{bytes, count, duration, mean, percent, plural},
+};
+use crate::aggregate::{
+    Window,
+    udp::{Agreement, Dropping, QueuePoint, Udp, UdpCounters},
+};
+
+/// Columns of the numbers at the right of a row.
+const NUMBERS: usize = 49;
+/// Columns of a queue over time.
+const SPARK: usize = 40;
+
+/// The page; ends with a newline. Where it has a screen of so many `rows`, it is cut to that.
+pub fn page(window: &Window, rows: Option<usize>, style: Style) -> String {
+    let udp = window.udp.as_deref();
+    let unseen = udp.map_or_else(Vec::new, |udp| unseen(udp, window));
+    let foot = page::foot(window, &unseen, style);
+    page::fit(&foot, rows, style, |sheet| {
+        let mut out = String::new();
+        let what = match udp.and_then(|udp| udp.total) {
+            Some(n) => plural(n, "UDP socket", "UDP sockets"),
+            None => "no count of sockets".to_owned(),
+        };
+        page::header(&mut out, window, &what, style);
+        if let Some(udp) = udp {
+            let page = Page {
+                udp,
+                length_ns: window.duration_ns,
+                sheet,
+            };
+            page.dropping(&mut out);
+            page.queues(&mut out);
+            page.counters(&mut out);
+        }
+        out
+    })
+}
+
+/// The same, and more, as one JSON document on one line.
+pub fn json(window: &Window) -> String {
+    page::document(window, window.udp.as_deref().map(UdpJson::of))
+}
+
+/// How near a socket's queue is to its limit: the fullest, in words.
+pub(super) fn closest(udp: &Udp) -> Option<String> {
+    let queue = udp.queues.iter().find(|q| q.max_bytes > 0)?;
+    let limit = queue.rcvbuf_bytes?;
+    Some(format!(
+        "{} of {} queued at {} (UDP)",
+        bytes(queue.max_bytes),
+        bytes(limit),
+        queue.local
+    ))
+}
+
+fn unseen(udp: &Udp, window: &Window) -> Vec<String> {
+    let parts = [
+        (
+            "udp_drops",
+            "why datagrams are dropped, and the worst tenth of a second",
+        ),
+        ("udp_census", "buffer limits; queues come from /proc"),
+        ("udp_owners", "which process holds a socket"),
+    ];
+    let mut out = page::without(window, &parts);
+    if udp.other_drops > 0 {
+        let n = plural(udp.other_drops, "datagram", "datagrams");
+        out.push(format!("which sockets dropped {n} more"));
+    }
+    if udp.census_left_out > 0 {
+        let n = plural(udp.census_left_out, "more socket", "more sockets");
+        out.push(format!("the queues of {n}"));
+    }
+    out
+}
+
+struct Page<'a> {
+    udp: &'a Udp,
+    /// Length of the window.
+    length_ns: u64,
+    sheet: Sheet,
+}
+
+impl Page<'_> {
+    fn dropping(&self, out: &mut String) {
+        let list = &self.udp.sockets;
+        if list.is_empty() {
+            if self.udp.agreement.traced.is_some() {
+                let none = "No socket dropped a datagram.";
+                self.sheet.heading(out, none);
+            }
+            return;
+        }
+        self.sheet.heading(
+            out,
+            &format!(
+                "{} {} {} {} {} {}",
+                cell("Sockets that drop", self.room()),
+                right("drops", 11),
+                right("rate", 8),
+                right("at worst", 9),
+                right("buffer", 8),
+                right("lasts", 8),
+            ),
+        );
+        for s in list.iter().take(self.sheet.shown) {
+            let limit = s.rcvbuf_bytes.map_or_else(|| "?".to_owned(), bytes);
+            let line = format!(
+                "{} {} {} {} {} {}",
+                self.address(out, s.local),
+                right(&count(s.drops), 11),
+                right(&self.per_s(s.drops), 8),
+                right(&short(s.peak_per_s), 9),
+                right(&limit, 8),
+                right(&lasts(s), 8),
+            );
+            out.push_str(line.trim_end());
+            out.push('\n');
+            self.sheet.row(out, "    ", &whose(s));
+            if let Some(queue) = self.queue(s) {
+                self.sheet.row(out, "    ", &queue);
+            }
+        }
+        self.sheet.more(out, list.len(), "sockets");
+        let text = agreement(&self.udp.agreement);
+        if let Some(text) = text {
+            self.sheet.row(out, "", &text);
+        }
+    }
+
+    /// Columns of an address.
+    fn room(&self) -> usize {
+        self.sheet.style.columns().saturating_sub(NUMBERS).max(22)
+    }
+
+    /// An address in its columns. One that does not fit is never cut: it stands on the line above.
+    fn address(&self, out: &mut String, local: SocketAddr) -> String {
+        let (text, room) = (local.to_string(), self.room());
+        if text.len() <= room {
+            return cell(&text, room);
+        }
+        out.push_str(&text);
+        out.push('\n');
+        cell("", room)
+    }
+
+    fn per_s(&self, n: u64) -> String {
+        if n == 0 {
+            return String::new();
+        }
+        let seconds = self.length_ns.max(1) as f64 / 1e9;
+        short(n as f64 / seconds)
+    }
+
+    /// `queue ▁▇▇▁  most 212 kB, 276 datagrams`: over the window.
+    fn queue(&self, s: &Dropping) -> Option<String> {
+        let most = s.queue.iter().max_by_key(|p| p.bytes)?;
+        let limit = s.rcvbuf_bytes.unwrap_or(most.bytes);
+        let held = most.datagrams.map_or_else(String::new, |n| {
+            format!(", {}", plural(n, "datagram", "datagrams"))
+        });
+        Some(format!(
+            "queue {} at most {}{held}",
+            spark(&s.queue, limit, self.length_ns),
+            bytes(most.bytes),
+        ))
+    }
+
+    fn queues(&self, out: &mut String) {
+        let list = &self.udp.queues;
+        if list.is_empty() {
+            return;
+        }
+        self.sheet.heading(
+            out,
+            &format!(
+                "{} {} {} {} {}",
+                cell("Waiting to be read", self.room()),
+                right("now", 9),
+                right("most", 9),
+                right("limit", 10),
+                right("full", 8),
+            ),
+        );
+        for q in list.iter().take(self.sheet.shown) {
+            let (limit, full) = match q.rcvbuf_bytes {
+                Some(limit) => (bytes(limit), percent(q.fill())),
+                None => ("?".to_owned(), String::new()),
+            };
+            let line = format!(
+                "{} {} {} {} {}",
+                self.address(out, q.local),
+                right(&bytes(q.bytes), 9),
+                right(&bytes(q.max_bytes), 9),
+                right(&limit, 10),
+                right(&full, 8),
+            );
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        self.sheet.more(out, list.len(), "sockets");
+    }
+
+    fn counters(&self, out: &mut String) {
+        let mut lines = Vec::new();
+        for (family, c) in [
+            ("IPv4", &self.udp.counters.v4),
+            ("IPv6", &self.udp.counters.v6),
+        ] {
+            let text = self.family(c);
+            if !text.is_empty() {
+                lines.push(format!("{family}: {}", text.join(", ")));
+            }
+        }
+        let s = &self.udp.settings;
+        let mut limits: Vec<String> = [
+            ("rmem_default", s.rmem_default_bytes),
+            ("rmem_max", s.rmem_max_bytes),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| format!("{name} {}", count(value))))
+        .collect();
+        if let (Some(used), Some([_, _, high])) = (s.udp_mem_used_bytes, s.udp_mem_bytes) {
+            limits.push(format!("memory {} of {}", bytes(used), bytes(high)));
+        }
+        if !self.sheet.tight && !(lines.is_empty() && limits.is_empty()) {
+            out.push('\n');
+        }
+        for line in lines {
+            labelled(out, "Kernel counts", &line, self.sheet.style);
+        }
+        if !limits.is_empty() {
+            labelled(out, "Limits", &limits.join(", "), self.sheet.style);
+        }
+    }
+
+    /// What moved, in words.
+    fn family(&self, c: &UdpCounters) -> Vec<String> {
+        let traffic = [("in", c.in_datagrams), ("out", c.out_datagrams)];
+        let mut text: Vec<String> = traffic
+            .into_iter()
+            .filter_map(|(name, n)| n.filter(|n| *n > 0).map(|n| (name, n)))
+            .map(|(name, n)| format!("{name} {}", self.per_s(n)))
+            .collect();
+        // A label of the kernel's own, as nstat shows it.
+        let errors = [
+            ("NoPorts", c.no_ports),
+            ("RcvbufErrors", c.rcvbuf_errors),
+            ("MemErrors", c.mem_errors),
+            ("InCsumErrors", c.csum_errors),
+            ("InErrors", c.in_errors),
+            ("SndbufErrors", c.sndbuf_errors),
+        ];
+        text.extend(
+            errors
+                .into_iter()
+                .filter_map(|(name, n)| n.filter(|n| *n > 0).map(|n| (name, n)))
+                .map(|(name, n)| format!("{name} {}", count(n))),
+        );
+        text
+    }
+}
+
+/// A rate in at most 8 columns: `7,243/s`, `1.2 M/s`.
+fn short(per_s: f64) -> String {
+    if per_s < 99_999.5 {
+        format!("{}/s", mean(per_s))
+    } else if per_s < 999_500.0 {
+        format!("{:.0} k/s", per_s / 1e3)
+    } else if per_s < 99_950_000.0 {
+        format!("{:.1} M/s", per_s / 1e6)
+    } else {
+        format!("{:.0} M/s", per_s / 1e6)
+    }
+}
+
+/// How long the buffer lasts at the worst rate.
+fn lasts(s: &Dropping) -> String {
+    let (Some(limit), Some(each)) = (s.rcvbuf_bytes, s.datagram_bytes) else {
+        return "?".to_owned();
+    };
+    if each < 1.0 || s.peak_per_s <= 0.0 {
+        return "?".to_owned();
+    }
+    duration((limit as f64 / each / s.peak_per_s * 1e9) as u64)
+}
+
+/// Who reads it, why it drops, who sends.
+fn whose(s: &Dropping) -> String {
+    let mut pieces: Vec<String> = s
+        .owners
+        .iter()
+        .take(3)
+        .map(|(p, fd)| {
+            let name = escape::bounded(&p.comm, 20);
+            format!("{name} {} (fd {fd})", p.pid)
+        })
+        .collect();
+    if s.owners.len() > 3 {
+        pieces.push(format!("{} more", s.owners.len() - 3));
+    }
+    if pieces.is_empty() {
+        pieces.push(format!("user id {}", s.uid));
+    }
+    let mut text = pieces.join(", ");
+    if let Some(r) = s.reasons {
+        for (n, why) in [
+            (r.memory, "for want of memory (udp_mem)"),
+            (r.other, "for other reasons"),
+        ] {
+            if n > 0 {
+                text.push_str(&format!("; {} {why}", count(n)));
+            }
+        }
+    }
+    match (s.remote, s.sender) {
+        (Some(remote), _) => text.push_str(&format!("; connected to {remote}")),
+        (None, Some(sender)) => text.push_str(&format!("; lately from {sender}")),
+        _ => {}
+    }
+    if let Some(each) = s.datagram_bytes {
+        let about = if s.datagram_at_most { "up to " } else { "" };
+        let each = count(each.round() as u64);
+        text.push_str(&format!("; a datagram takes {about}{each} bytes"));
+    }
+    if let Some(before) = s.before.filter(|n| *n > 0) {
+        text.push_str(&format!("; dropped {} before", count(before)));
+    }
+    text
+}
+
+/// Whether three counts of the same drops agree.
+fn agreement(a: &Agreement) -> Option<String> {
+    let mut counts = Vec::new();
+    if let Some(n) = a.traced {
+        counts.push(format!("seen {}", count(n)));
+    }
+    if let Some(n) = a.rcvbuf_errors {
+        counts.push(format!("RcvbufErrors {}", count(n)));
+    }
+    if let Some(n) = a.sockets {
+        counts.push(format!("the sockets' own counters {}", count(n)));
+    }
+    if counts.len() < 2 {
+        return None;
+    }
+    let all = [a.traced, a.rcvbuf_errors, a.sockets];
+    let mut known = all.iter().flatten();
+    let first = known.next();
+    let verdict = if known.all(|n| Some(n) == first) {
+        "they agree"
+    } else {
+        "they differ: see `stallscope explain U01`"
+    };
+    Some(format!(
+        "Drops at full buffers: {}; {verdict}",
+        counts.join(", ")
+    ))
+}
+
+/// A queue over time: the most in each of [`SPARK`] stretches of the window, against the limit.
+fn spark(points: &[QueuePoint], limit: u64, length_ns: u64) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let columns = SPARK.min(points.len().max(1));
+    let mut most: Vec<Option<u64>> = vec![None; columns];
+    for p in points {
+        let at = (u128::from(p.at_ns) * columns as u128 / u128::from(length_ns.max(1))) as usize;
+        let place = &mut most[at.min(columns - 1)];
+        *place = Some(place.unwrap_or(0).max(p.bytes));
+    }
+    most.into_iter()
+        .map(|bytes| match bytes {
+            None => ' ',
+            Some(bytes) => {
+                let level = bytes as f64 / limit.max(1) as f64 * (LEVELS.len() - 1) as f64;
+                LEVELS[(level.round() as usize).min(LEVELS.len() - 1)]
+            }
+        })
+        .collect()
+}
