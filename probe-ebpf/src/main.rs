@@ -8,6 +8,7 @@
 //! - [`established`]: how long a connect takes to be established.
 //! - [`epoll`]: which descriptor an epoll registration stands for.
 //! - [`tcp`]: transitions, failed connects, listeners and accepts of a network namespace.
+//! - [`journal`]: commits of the ext4 journal, fsync, and tasks in uninterruptible sleep.
 //! - [`udp`]: sockets that drop datagrams, and their queues.
 //! - [`files`]: files created, synced, unlinked, and calls refused for want of space.
 //! - [`count`]: the lean counter behind `stallscope count`.
@@ -33,6 +34,7 @@ mod count;
 mod epoll;
 mod established;
 mod files;
+mod journal;
 mod lifecycle;
 mod maps;
 mod mem;

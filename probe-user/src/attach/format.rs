@@ -27,6 +27,10 @@ impl Format {
             .join("format");
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Self::parse(&text)),
+            // A module on many kernels, loaded by the first mount.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && is_ext4(category) => {
+                Err("ext4 is not loaded".to_owned())
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(format!("this kernel has no tracepoint {category}:{name}"))
             }
@@ -85,6 +89,11 @@ impl Format {
     pub fn field(&self, name: &str) -> Option<Field> {
         self.fields.get(name).copied()
     }
+}
+
+/// Tracepoints of ext4 and of its journal.
+fn is_ext4(category: &str) -> bool {
+    matches!(category, "ext4" | "jbd2")
 }
 
 #[cfg(test)]

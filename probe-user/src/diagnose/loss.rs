@@ -207,14 +207,14 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
     (
         slot::JOURNAL_SUMS_FULL,
         "journal_sums_full",
-        "journal work not told apart by process: its table was full",
-        "it stands under \"other processes\"",
+        "journal work and sleeps not told apart by process: their table was full",
+        "they stand under \"other processes\"",
         Level::High,
     ),
     (
         slot::SLEEPERS_FULL,
         "sleepers_full",
-        "uninterruptible sleeps not measured: their table was full",
+        "uninterruptible sleeps not measured: their table was full, or their end was not seen",
         "tasks stuck behind a disk are too few",
         Level::Medium,
     ),

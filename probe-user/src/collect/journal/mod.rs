@@ -1,18 +1,20 @@
 //! The ext4 journal, fsync, and tasks in uninterruptible sleep: what a [`Reading`](super::Reading) says about them.
 
-use aya::Ebpf;
+mod reader;
+mod stacks;
+mod symbols;
 
 pub use super::mounts::Device;
 use super::{CallSum, mounts::Mount};
-use crate::error::Error;
+pub(super) use reader::JournalReader;
 
 /// Everything about journals in a reading.
 #[derive(Clone, Debug, Default)]
 pub struct JournalReading {
     /// Commits since attach, by device of the file system.
     pub commits: Vec<Commits>,
-    /// Commits one by one, since the last reading, in order: the slowest of each tenth of a second and device.
-    pub slow: Vec<Commit>,
+    /// Commits one by one, since the last reading, in the order in which they ended: all but [`Commits::unlisted`].
+    pub each: Vec<Commit>,
     /// fsync and its kin on ext4 since attach, by device and process (ext4_sync_file: O_SYNC writes and msync too).
     pub syncs: Vec<Syncs>,
     /// Changes of the journal since attach, by device and process.
@@ -27,6 +29,8 @@ pub struct JournalReading {
     pub no_symbols: Option<String>,
     /// Mounted file systems, as last read.
     pub mounts: Vec<Mount>,
+    /// Names of the block devices met so far (`loop0`, `dm-0`): a name stays when its device is gone.
+    pub names: Vec<(Device, Vec<u8>)>,
 }
 
 /// Commits of one journal. A commit goes through its phases in this order; the time of a caller in fsync() may lie
@@ -37,6 +41,8 @@ pub struct Commits {
     pub device: Device,
     /// From jbd2_start_commit to jbd2_end_commit.
     pub total: CallSum,
+    /// Of `total`: not in [`JournalReading::each`], because there were too many at once or the ring was full.
+    pub unlisted: u64,
     /// From jbd2_commit_locking on: waits for handles that are still open.
     pub locking: CallSum,
     /// From jbd2_commit_flushing on: writes out data of files (data=ordered).
@@ -45,7 +51,7 @@ pub struct Commits {
     pub logging: CallSum,
     /// From one commit's start to the next one's.
     pub interval: CallSum,
-    /// Commits that somebody waits for (sync_commit).
+    /// Commits with a change that was made synchronously (sync_commit: O_SYNC, dirsync). That of an fsync has none.
     pub sync: u64,
     /// Handles and blocks of all commits (jbd2_run_stats).
     pub handles: u64,
@@ -71,6 +77,14 @@ pub struct Commit {
     pub end_ns: u64,
     /// How long it took, ns.
     pub took_ns: u64,
+    /// Of that: waited for handles that were still open, ns.
+    pub locking_ns: u64,
+    /// Of that: wrote out data of files, ns.
+    pub flushing_ns: u64,
+    /// Of that: wrote the journal's blocks and the commit record, ns.
+    pub logging_ns: u64,
+    /// See [`Commits::sync`].
+    pub sync: bool,
 }
 
 /// fsync of one process on one file system.
@@ -82,7 +96,7 @@ pub struct Syncs {
     pub pid: u32,
     /// Process name, any bytes.
     pub comm: Vec<u8>,
-    /// How many, and how long they took.
+    /// How many, and how long they took; `other_errors` are those that failed.
     pub calls: CallSum,
     /// In such a call at this moment: threads, and since when the first, CLOCK_MONOTONIC ns.
     pub under_way: u32,
@@ -116,7 +130,7 @@ pub struct Sleeps {
     pub comm: Vec<u8>,
     /// Which of [`JournalReading::stacks`]; `None` when it was lost.
     pub stack: Option<u32>,
-    /// How many, and how long.
+    /// How many, and how long: up to the wake-up. Waiting for a CPU is not in it.
     pub sleeps: CallSum,
 }
 
@@ -135,7 +149,7 @@ pub struct Sleeper {
     pub since_ns: u64,
 }
 
-/// A kernel stack, innermost function first.
+/// A kernel stack, innermost function first. Those of the scheduler, by which every sleep begins, are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
     /// Function names, with the module where there is one (`jbd2_log_wait_commit [jbd2]`); an address in hexadecimal where the
@@ -167,24 +181,4 @@ pub enum WaitsFor {
     Other,
     /// The stack has no names.
     Unknown,
-}
-
-/// Follows journals.
-pub(super) struct JournalReader {}
-
-impl JournalReader {
-    /// Begins to follow.
-    pub fn start(_: &mut Ebpf) -> Result<Self, Error> {
-        Ok(Self {})
-    }
-
-    /// Decodes a record of the ring; false when it is none of ours.
-    pub fn decode(_kind: u32, _bytes: &[u8], _into: &mut Option<Box<JournalReading>>) -> bool {
-        false
-    }
-
-    /// Everything.
-    pub fn read(&mut self, _: &mut Ebpf, _: &mut JournalReading) -> Result<(), Error> {
-        Ok(())
-    }
 }
