@@ -10,6 +10,9 @@ mod files_refused;
 mod files_seen;
 mod follow;
 mod hygiene;
+mod journal_commits;
+mod journal_seen;
+mod journal_sleepers;
 mod requests;
 mod shapes;
 mod steps;
@@ -142,6 +145,16 @@ const TESTS: &[harness::Test] = tests! {
     files_refused::{
         a_full_tmpfs_is_counted_exactly,
         a_small_ext4_runs_out_of_inodes_with_blocks_free,
+    }
+    journal_commits::{
+        fsyncs_and_commits_are_counted_exactly,
+        a_slow_disk_is_timed_as_its_callers_time_it,
+        an_fsync_under_way_is_seen,
+    }
+    journal_sleepers::{
+        behind_a_commit_the_stack_says_so,
+        on_a_fast_disk_nobody_sleeps_behind_a_commit,
+        a_tasks_other_sleeps_are_none,
     }
     follow::{
         a_forked_child_is_followed,

@@ -1,7 +1,7 @@
 //! Shared parts of the kernel tests and the end-to-end tests.
 //!
 //! [`harness`] runs the cases one after the other (they attach, and must not disturb each other).
-//! [`sys`], [`child`], [`netns`], [`upstream`], [`prefork`], [`tcp`] and [`fastcgi`] make workloads whose truth the test knows;
+//! [`sys`], [`child`], [`netns`], [`ext4`], [`upstream`], [`prefork`], [`tcp`] and [`fastcgi`] make workloads whose truth the test knows;
 //! [`watch`] observes them through the library, [`tool`] through the binary. [`feature`] decides
 //! skips. [`programs`] lists what is loaded in the kernel. [`web`] starts nginx, PHP-FPM and gunicorn.
 
@@ -11,6 +11,7 @@ pub mod feature;
 pub mod programs;
 
 pub mod child;
+pub mod ext4;
 pub mod netns;
 pub mod sys;
 

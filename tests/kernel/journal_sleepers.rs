@@ -1,0 +1,130 @@
+//! Who sleeps behind a commit is named with the stack that proves it; on a fast disk nobody is.
+
+use anyhow::{Context as _, ensure};
+use probe_tests::{
+    child::{self, Child},
+    ensure_time,
+    ext4::Ext4,
+    sys,
+};
+use stallscope::collect::journal::WaitsFor;
+
+use crate::journal_seen::{JournalWatch, settle, write_and_sync};
+
+fn writer(of: &Ext4, files: u64) -> anyhow::Result<Child> {
+    let dir = of.dir.clone();
+    child::fork(move |link| {
+        sys::set_comm(b"sleeps-in-D");
+        link.wait();
+        let times: Vec<u64> = (0..files)
+            .map(|n| write_and_sync(&dir.join(format!("file-{n}"))).expect("a file"))
+            .collect();
+        link.send(&times);
+        link.wait();
+    })
+}
+
+pub fn behind_a_commit_the_stack_says_so() -> anyhow::Result<()> {
+    const FILES: u64 = 20;
+    let slow = Ext4::slow(40)?;
+    let mut child = writer(&slow, FILES)?;
+    settle(&slow)?;
+    let mut watch = JournalWatch::start()?;
+    child.go()?;
+    let pid = child.pid;
+    watch.read_until(|watch| watch.now.asleep.iter().any(|s| s.pid == pid))?;
+    let asleep = watch.now.asleep.iter().find(|s| s.pid == pid);
+    let asleep = asleep.context("it was never seen asleep")?;
+    ensure!(
+        asleep.comm == b"sleeps-in-D" && watch.stack(asleep.stack).is_some(),
+        "{asleep:?}"
+    );
+    let times = child.recv_while(|| watch.drain())?;
+    let own: u64 = times.iter().sum();
+    watch.read()?;
+    watch.nothing_lost()?;
+    ensure!(watch.now.no_symbols.is_none(), "{:?}", watch.now.no_symbols);
+
+    let sleeps = watch.sleeps(pid);
+    let show = || {
+        let line = |(s, stack): &(&_, Option<&_>)| format!("{s:?}\n    {stack:?}");
+        let lines: Vec<String> = sleeps.iter().map(line).collect();
+        lines.join("\n    ")
+    };
+    let of = |wanted: WaitsFor| {
+        let rows = sleeps.iter();
+        let rows = rows.filter(move |(_, stack)| stack.is_some_and(|s| s.waits_for == wanted));
+        rows.map(|(s, _)| s.sleeps.total_ns).sum::<u64>()
+    };
+    ensure!(
+        sleeps
+            .iter()
+            .all(|(s, _)| s.comm == b"sleeps-in-D" && s.stack.is_some()),
+        "{}",
+        show()
+    );
+    let behind = |(_, stack): &(&_, Option<&stallscope::collect::journal::Stack>)| {
+        stack.is_some_and(|s| {
+            let has = |name: &str| s.functions.iter().any(|f| f.starts_with(name));
+            s.waits_for == WaitsFor::Commit && has("jbd2_log_wait_commit") && has("ext4_sync_file")
+        })
+    };
+    ensure!(sleeps.iter().any(behind), "{}", show());
+    // The rest of an fsync is its own data, written before the commit.
+    let (commit, block) = (of(WaitsFor::Commit), of(WaitsFor::BlockIo));
+    ensure_time!(
+        commit + block <= own && commit + block >= own - own / 20,
+        "{commit} + {block} of {own} ns:\n    {}",
+        show()
+    );
+    // The journal's thread sleeps at its work.
+    let thread = format!("jbd2/{}-8", slow.device);
+    let thread = thread.as_bytes()[..thread.len().min(15)].to_vec();
+    let at_work = watch.now.sleeps.iter().any(|s| {
+        let stack = watch.stack(s.stack);
+        s.comm == thread && stack.is_some_and(|s| s.waits_for == WaitsFor::JournalThread)
+    });
+    ensure!(at_work, "{:?}", watch.now.sleeps);
+    Ok(())
+}
+
+pub fn on_a_fast_disk_nobody_sleeps_behind_a_commit() -> anyhow::Result<()> {
+    let fast = Ext4::fast()?;
+    let mut child = writer(&fast, 20)?;
+    settle(&fast)?;
+    let mut watch = JournalWatch::start()?;
+    child.go()?;
+    let times = child.recv_while(|| watch.drain())?;
+    watch.read()?;
+    watch.nothing_lost()?;
+    // A sleep of the default's millisecond needs an fsync that took it.
+    let long: u64 = times.iter().filter(|ns| **ns >= 1_000_000).sum();
+    let slept: u64 = watch
+        .sleeps(child.pid)
+        .iter()
+        .map(|(s, _)| s.sleeps.total_ns)
+        .sum();
+    ensure_time!(
+        slept <= long,
+        "it slept {slept} ns in fsyncs that took {long} ns"
+    );
+    Ok(())
+}
+
+pub fn a_tasks_other_sleeps_are_none() -> anyhow::Result<()> {
+    let mut child = child::fork(|link| {
+        link.wait();
+        for _ in 0..5 {
+            sys::nanosleep(std::time::Duration::from_millis(5)).expect("nanosleep");
+        }
+        link.send(&[]);
+        link.wait();
+    })?;
+    let mut watch = JournalWatch::start()?;
+    child.go()?;
+    child.recv()?;
+    watch.read()?;
+    let sleeps = watch.sleeps(child.pid);
+    ensure!(sleeps.is_empty(), "{sleeps:?}");
+    Ok(())
+}
