@@ -45,8 +45,9 @@ pub const KERNELS: &[Kernel] = &[
 ];
 
 /// Loaded before anything runs. ext4 brings jbd2, whose tracepoints exist only while it is loaded, as on a real node;
-/// loop carries a file system in a file.
-const MODULES: &[&str] = &["loop", "ext4"];
+/// loop carries a file system in a file, and virtio is what the disks are on. crc32c_generic is what ext4 asks modprobe
+/// for, which a guest does not have.
+const MODULES: &[&str] = &["loop", "crc32c_generic", "ext4", "virtio_pci", "virtio_blk"];
 
 /// A kernel that is ready to boot.
 #[derive(Debug)]

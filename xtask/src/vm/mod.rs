@@ -6,6 +6,7 @@
 mod apt;
 
 mod console;
+mod disks;
 mod initramfs;
 mod kernel;
 mod probes;
@@ -134,9 +135,11 @@ fn boot(
             eprintln!("{}: {line}", kernel.name);
         }
     };
+    let disks = disks::make(cache, kernel.name)?;
     let guest = Guest {
         vmlinuz: &image.vmlinuz,
         initramfs: &initramfs,
+        disks: &disks,
         log: &log,
         limit,
         show: &show,
@@ -148,6 +151,7 @@ fn boot(
         outcome = qemu.run(&guest)?;
     }
     fs::remove_file(&initramfs)?;
+    disks::remove(&disks)?;
     let verdict = verdict::judge(kernel.name, &image.release, &outcome, limit);
     println!("{}", verdict.lines.join("\n"));
     if verdict.good && !options.keep_log {

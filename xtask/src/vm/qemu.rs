@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::apt::Apt;
 use super::console::Report;
+use super::disks::Disk;
 use super::kernel::remove;
 use crate::sh;
 
@@ -34,6 +35,8 @@ pub struct Guest<'a> {
     pub vmlinuz: &'a Path,
     /// The cpio archive.
     pub initramfs: &'a Path,
+    /// /dev/vda and so on.
+    pub disks: &'a [Disk],
     /// Gets every line of the console.
     pub log: &'a Path,
     /// The guest is ended after this long.
@@ -161,6 +164,7 @@ impl Qemu {
             .arg(guest.vmlinuz)
             .arg("-initrd")
             .arg(guest.initramfs)
+            .args(guest.disks.iter().enumerate().flat_map(drive))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -194,6 +198,24 @@ impl Qemu {
         outcome.total = start.elapsed();
         Ok(outcome)
     }
+}
+
+/// The arguments for a disk.
+fn drive((number, disk): (usize, &Disk)) -> [String; 4] {
+    // QEMU's cache answers at once; what it writes to the image is not what the guest waits for.
+    let mut drive = format!(
+        "if=none,id=disk{number},format=raw,cache=unsafe,file={}",
+        disk.file.display().to_string().replace(',', ",,")
+    );
+    if let Some(writes) = disk.writes_per_s {
+        drive += &format!(",throttling.iops-write={writes}");
+    }
+    [
+        "-drive".to_owned(),
+        drive,
+        "-device".to_owned(),
+        format!("virtio-blk-pci,drive=disk{number}"),
+    ]
 }
 
 /// Ends QEMU when an error ends the run.
