@@ -107,7 +107,8 @@ impl PeerKey {
     }
 }
 
-/// The id of an address: a 64-bit hash (multiply and fold), never below [`special::FIRST_HASH`].
+/// The id of an address: a 64-bit hash (multiply and fold), never below [`special::FIRST_HASH`]; [`is_dns`] reads one
+/// bit of it.
 #[inline(always)]
 pub fn id(key: &PeerKey) -> u64 {
     // The four header fields as one word.
@@ -128,7 +129,19 @@ pub fn id(key: &PeerKey) -> u64 {
             i += 1;
         }
     }
-    h | special::FIRST_HASH
+    let dns = (key.port == DNS_PORT && (key.kind == kind::INET || key.kind == kind::INET6)) as u64;
+    h & !DNS | dns | special::FIRST_HASH
+}
+
+/// Port of DNS servers.
+const DNS_PORT: u16 = 53;
+/// The bit of an id that says so.
+const DNS: u64 = 1;
+
+/// Does this id stand for the port of a DNS server? Whoever has the id need not look for the address.
+#[inline(always)]
+pub fn is_dns(id: u64) -> bool {
+    id & (special::FIRST_HASH | DNS) == special::FIRST_HASH | DNS
 }
 
 #[inline(always)]
@@ -160,6 +173,21 @@ mod tests {
             seen.push(id(&key));
         }
         assert!(seen.iter().all(|id| *id >= special::FIRST_HASH));
+    }
+
+    #[test]
+    fn an_id_says_whether_it_is_a_dns_server() {
+        let mut key = PeerKey::ZERO;
+        key.kind = kind::INET6;
+        key.set_address(&[1; 16]);
+        for port in 0..=1000 {
+            key.port = port;
+            assert_eq!(is_dns(id(&key)), port == 53, "{port}");
+        }
+        key.kind = kind::OTHER_FAMILY;
+        key.port = 53;
+        assert!(!is_dns(id(&key)));
+        assert!((0..special::FIRST_HASH).all(|special| !is_dns(special)));
     }
 
     #[test]

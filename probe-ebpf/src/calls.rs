@@ -18,7 +18,7 @@ use probe_common::{
 
 use crate::{
     charge::{self, Call},
-    epoll, established,
+    dns, epoll, established,
     maps::{SETS, config, found, lost, op_of},
     mem,
     peer::{self, NO_SLOT, Peer},
@@ -228,7 +228,9 @@ fn returned(ctx: &TracePointContext, kind: u8) -> Option<()> {
             "tid {} operation {}: the peer of descriptor {} is unknown", task.tid, op, fd
         );
     }
+    peer.blocked_ns = task.op_blocked_ns;
     charge_call(task, op, kind, ret, peer, now);
+    dns::goes_on(ctx, kind, ret, peer);
     Some(())
 }
 
@@ -652,8 +654,9 @@ fn datagram_address(task: &Task, op: u32, fd: u32, peer: &mut Peer) {
             peer.flags = peer_flag::UNCONNECTED;
             peer::sent_to(fd, peer.id);
         }
-        op::SENDMSG => {
-            // struct msghdr begins with the address and its length (sys/socket.h).
+        // What is sent to the first of several addresses stands for all.
+        op::SENDMSG | op::SENDMMSG => {
+            // struct msghdr begins with the address and its length (sys/socket.h), struct mmsghdr with one.
             if let Some(name) = mem::user::<u64>(task.args[1])
                 && name != 0
             {

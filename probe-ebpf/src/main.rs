@@ -8,6 +8,7 @@
 //! - [`established`]: how long a connect takes to be established.
 //! - [`epoll`]: which descriptor an epoll registration stands for.
 //! - [`tcp`]: transitions, failed connects, listeners and accepts of a network namespace.
+//! - [`dns`]: questions to DNS servers, and what becomes of them.
 //! - [`journal`]: commits of the ext4 journal, fsync, and tasks in uninterruptible sleep.
 //! - [`udp`]: sockets that drop datagrams, and their queues.
 //! - [`files`]: files created, synced, unlinked, and calls refused for want of space.
@@ -31,6 +32,7 @@
 mod calls;
 mod charge;
 mod count;
+mod dns;
 mod epoll;
 mod established;
 mod files;

@@ -52,6 +52,8 @@ pub struct Peer {
     pub slot: u32,
     /// The descriptor that was looked up.
     pub fd: u32,
+    /// How long the call blocked, ns.
+    pub blocked_ns: u64,
 }
 
 /// Not in the open request's table.
@@ -69,6 +71,7 @@ impl Peer {
         part: 0,
         slot: NO_SLOT,
         fd: 0,
+        blocked_ns: 0,
     };
 
     /// Makes it one of [`special`], with no socket.

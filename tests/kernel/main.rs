@@ -4,6 +4,11 @@
 mod connects;
 mod counts;
 mod descriptors;
+mod dns_bounds;
+mod dns_questions;
+mod dns_seen;
+mod dns_waits;
+mod dns_wire;
 mod fcgi;
 mod files_created;
 mod files_refused;
@@ -129,6 +134,29 @@ const TESTS: &[harness::Test] = tests! {
         many_cpus_at_once_are_counted_exactly,
         sockets_beyond_the_table_are_counted_together,
         all_signals_at_once_attach,
+    }
+    dns_questions::{
+        every_sending_call_over_udp,
+        every_receiving_call_over_udp,
+        a_and_aaaa_at_once_as_glibc_asks,
+        answers_are_told_apart_by_code,
+        tcp_however_it_is_cut,
+        a_truncated_answer_leads_to_tcp_and_is_no_duplicate,
+        an_answer_may_come_to_another_thread,
+        names_are_any_bytes,
+        what_is_no_question_is_counted_as_that,
+        other_ports_are_nothing,
+    }
+    dns_waits::{
+        time_outs_and_retries_as_glibc_makes_them,
+        another_lookup_after_one_in_vain_is_no_retry,
+        every_way_of_waiting_in_vain_is_lost_time,
+        a_refusal_ends_a_question,
+    }
+    dns_bounds::{
+        of_many_that_ask_at_once_one_is_no_duplicate,
+        random_names_fill_their_table_and_no_more,
+        records_on_the_ring_are_few,
     }
     files_created::{
         only_what_open_really_created_counts,

@@ -408,6 +408,7 @@ fn source(probe: &Probe) -> String {
         "peers" => "kernel structures by BTF".to_owned(),
         "blocked_syscall" => "registers on the kernel stack".to_owned(),
         "fastcgi" => "the bytes a worker reads".to_owned(),
+        "dns" => "the calls, where the other side has port 53".to_owned(),
         _ => {
             let mut names: Vec<_> = probe.attachments.iter().map(Attachment::source).collect();
             // Several programs may be on one tracepoint.

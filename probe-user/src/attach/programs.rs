@@ -4,9 +4,13 @@ use std::sync::Mutex;
 
 use aya::{
     Ebpf,
+    maps::{MapError, ProgramArray},
     programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
-use probe_common::op::{OPS, Op, kind};
+use probe_common::{
+    dns,
+    op::{OPS, Op, kind},
+};
 
 use super::{
     Links, chain,
@@ -115,6 +119,7 @@ pub fn attach_one(ebpf: &mut Ebpf, links: &mut Links, a: &Attachment) -> Result<
     match a.category {
         probes::RAW => return attach_raw(ebpf, links, a.program, a.name),
         probes::KPROBE => return attach_kprobe(ebpf, links, a.program, a.name),
+        probes::CALLS => return attach_behind_calls(ebpf, a.program, a.name),
         _ => {}
     }
     attach_to(ebpf, links, a.program, a.category, a.name, a.optional)
@@ -176,6 +181,25 @@ fn attach_kprobe(
         }
         Err(e) => Err(format!("kprobe {function}: {}", chain(&e))),
     }
+}
+
+/// Puts a program where those of calls find it. Nothing has to be detached: what runs it is.
+fn attach_behind_calls(ebpf: &mut Ebpf, program: &str, slot: &str) -> Result<(), String> {
+    let tracepoint: &mut TracePoint = ebpf
+        .program_mut(program)
+        .ok_or_else(|| format!("the object has no program {program}"))?
+        .try_into()
+        .map_err(|e| format!("{program}: {e}"))?;
+    load_program(program, tracepoint.fd().is_ok(), || tracepoint.load())?;
+    let fd = tracepoint.fd().map_err(|e| e.to_string())?.try_clone();
+    let fd = fd.map_err(|e| format!("{program}: {e}"))?;
+    let index = dns::slot::NAMES.iter().position(|name| *name == slot);
+    let index = index.ok_or_else(|| format!("calls do not go on to \"{slot}\""))?;
+    let table = ebpf.map_mut("DNS_CALLS");
+    let table = table.ok_or_else(|| "the object has no map DNS_CALLS".to_owned())?;
+    let mut table: ProgramArray<_> = table.try_into().map_err(|e: MapError| chain(&e))?;
+    let set = table.set(index as u32, &fd, 0);
+    set.map_err(|e| format!("{program} cannot follow calls: {}", chain(&e)))
 }
 
 pub fn attach_to(

@@ -65,6 +65,9 @@ fn version(release: &str) -> Option<(u32, u32)> {
 /// There where the kernel has kprobes (CONFIG_KPROBE_EVENTS).
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 
+/// Whether BPF programs are compiled; a kernel that always does has no such file, or says 1.
+const JIT: &str = "/proc/sys/net/core/bpf_jit_enable";
+
 /// Looks up every need of `probes` in the running kernel.
 pub fn resolve(
     tracefs: &Path,
@@ -130,6 +133,11 @@ pub fn resolve(
         if no_kprobes && probe.attachments.iter().any(|a| a.category == KPROBE) {
             resolved.off(probe.id, "this kernel has no kprobes".to_owned());
         }
+    }
+    if fs::read_to_string(JIT).is_ok_and(|text| text.trim() == "0") {
+        let needing = probes.iter().filter(|p| p.needs_jit);
+        needing
+            .for_each(|p| resolved.off(p.id, format!("BPF programs are interpreted ({JIT} is 0)")));
     }
     if probes.iter().any(|p| p.id == "calls")
         && let Err(reason) = syscall_layout(tracefs)

@@ -45,7 +45,7 @@ pub struct Optional {
 pub struct Attachment {
     /// Program in the object.
     pub program: &'static str,
-    /// Category of the tracepoint, or [`RAW`], [`ITER`], [`KPROBE`].
+    /// Category of the tracepoint, or [`RAW`], [`ITER`], [`KPROBE`], [`CALLS`].
     pub category: &'static str,
     /// Name of the tracepoint, or of what it is instead.
     pub name: &'static str,
@@ -75,6 +75,9 @@ pub const ITER: &str = "iter";
 /// optional refinement may rest on one.
 pub const KPROBE: &str = "kprobe";
 
+/// In place of a category: the programs of the probe `calls` go on to this one (see the kernel side's dns.rs).
+pub const CALLS: &str = "calls";
+
 /// One probe.
 pub struct Probe {
     /// Stable id.
@@ -93,6 +96,8 @@ pub struct Probe {
     pub calls: &'static [(&'static str, u32)],
     /// It finds a socket or file by its descriptor, and is nothing without the probe `peers`.
     pub needs_peers: bool,
+    /// It goes on from a program with functions by a tail call, which interpreted programs cannot.
+    pub needs_jit: bool,
     /// Stores whether the kernel side may rely on it.
     pub switch: Option<fn(&mut Config, u32)>,
 }
@@ -111,6 +116,7 @@ impl Probe {
         },
         calls: &[],
         needs_peers: false,
+        needs_jit: false,
         switch: None,
     };
 }

@@ -1,9 +1,21 @@
 //! DNS as the kernel side sees processes ask: what a [`Reading`](super::Reading) says about it.
+//!
+//! Everything is added up in the kernel; a reading copies the sums, and costs nothing for a single question. Lookups
+//! that never become a message to port 53 are not seen: encrypted ones, those over io_uring, and those that glibc hands
+//! to nscd or systemd-resolved over a Unix socket ([`Resolver::nss_resolve`]; the daemon's own questions are seen).
+
+mod batch;
+mod records;
+mod resolver;
+
+use std::collections::HashMap;
 
 use aya::Ebpf;
+use probe_common::{dns, request::event};
 
 use super::CallSum;
 use crate::error::Error;
+use resolver::Resolvers;
 
 /// Everything DNS in a reading.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +24,7 @@ pub struct DnsReading {
     pub sums: Vec<Questions>,
     /// Questions without an answer yet, at this moment, with their process still waiting or not.
     pub open: Vec<OpenQuestion>,
-    /// How questions grew, since the last reading, in order: at most ten a second.
+    /// How questions grew, since the last reading, in order: at most ten a second. The last one is of this reading.
     pub steps: Vec<Step>,
     /// How the processes in `sums` resolve names, as far as their files could be read; all so far.
     pub resolvers: Vec<Resolver>,
@@ -33,16 +45,21 @@ pub struct Questions {
     pub server: u64,
     /// The name; `None` for names that found no place in the table.
     pub name: Option<Name>,
-    /// QTYPE: 1 is A, 28 is AAAA.
+    /// QTYPE: 1 is A, 28 is AAAA; 0 without a name.
     pub qtype: u16,
     /// Messages sent that ask it, retries included.
     pub asked: u64,
-    /// Of these: the same thread (or socket) asked it before and had no answer.
+    /// Of these: the same thread (or socket) asked it before and had no answer, and it is the same lookup: the id is
+    /// the same, or no wait for the first one has ended. A resolver library that takes another socket, id and thread
+    /// for another attempt (Go) has none; its first question stays without an answer.
     pub retried: u64,
-    /// Of `asked`, without retries: anyone on the node asked for the same name and type less than a second before.
+    /// Of `asked`: anyone on the node asked for the same name and type less than a second before. Retries are none,
+    /// nor is the question over TCP that follows a truncated answer.
     pub duplicates: u64,
     /// Answers received.
     pub answered: u64,
+    /// Ended at once, without an answer: an ICMP error (nobody listens, no route), or the server closed the connection.
+    pub refused: u64,
     /// The answers by response code (RCODE 0 to 15).
     pub rcodes: [u64; 16],
     /// Of the answers: NOERROR without a record (NODATA).
@@ -51,7 +68,8 @@ pub struct Questions {
     pub truncated: u64,
     /// From the question (the last retry of it) to its answer being received.
     pub latency: CallSum,
-    /// Waits for an answer that ended without one, and the time they took.
+    /// Waits for an answer that ended without one, and the time they took. A wait for two questions (A and AAAA) is
+    /// one, with the question that was sent first. Event loops have none: what they wait for is not to be told.
     pub timed_out: CallSum,
     /// First and last question, CLOCK_MONOTONIC ns.
     pub first_ns: u64,
@@ -74,7 +92,8 @@ pub struct OpenQuestion {
     pub qtype: u16,
     /// When it was asked last, CLOCK_MONOTONIC ns.
     pub asked_ns: u64,
-    /// The thread was still waiting for it when it was last seen: it may yet be answered.
+    /// It may yet be answered: no wait for it has ended, its process is there, and it is younger than the resolver's
+    /// time-out.
     pub waiting: bool,
 }
 
@@ -116,21 +135,45 @@ pub struct Resolver {
 }
 
 /// Follows DNS.
-pub(super) struct DnsReader {}
+pub(super) struct DnsReader {
+    names: HashMap<u64, Name>,
+    resolvers: Resolvers,
+}
 
 impl DnsReader {
     /// Begins to follow.
-    pub fn start(_: &mut Ebpf) -> Result<Self, Error> {
-        Ok(Self {})
+    pub fn start(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        records::make_other_rows(ebpf)?;
+        Ok(Self {
+            names: HashMap::new(),
+            resolvers: Resolvers::start()?,
+        })
     }
 
     /// Decodes a record of the ring; false when it is none of ours.
-    pub fn decode(_kind: u32, _bytes: &[u8], _into: &mut Option<Box<DnsReading>>) -> bool {
-        false
+    pub fn decode(kind: u32, bytes: &[u8], into: &mut Option<Box<DnsReading>>) -> bool {
+        if kind != event::DNS || bytes.len() < size_of::<dns::Step>() {
+            return false;
+        }
+        // SAFETY: the length was just checked; every bit pattern is a valid `Step`.
+        let step = unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast::<dns::Step>()) };
+        into.get_or_insert_default().steps.push(Step {
+            at_ns: step.at_ns,
+            asked: step.asked,
+            answered: step.answered,
+        });
+        true
     }
 
     /// Everything.
-    pub fn read(&mut self, _: &mut Ebpf, _: &mut DnsReading) -> Result<(), Error> {
+    pub fn read(&mut self, ebpf: &mut Ebpf, into: &mut DnsReading) -> Result<(), Error> {
+        into.sums = records::sums(ebpf, &mut self.names)?;
+        let mut pids: Vec<u32> = into.sums.iter().map(|q| q.pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        into.resolvers = self.resolvers.of(&pids);
+        into.open = records::open(ebpf, &self.names, &into.resolvers)?;
+        into.steps.push(records::totals(ebpf)?);
         Ok(())
     }
 }
