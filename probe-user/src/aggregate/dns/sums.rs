@@ -78,7 +78,7 @@ impl From<&Questions> for Sums {
             retried: q.retried,
             duplicates: q.duplicates,
             answered: q.answered,
-            refused: 0,
+            refused: q.refused,
             rcodes: q.rcodes,
             empty: q.empty,
             truncated: q.truncated,

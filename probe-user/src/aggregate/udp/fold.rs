@@ -104,12 +104,17 @@ impl UdpFold {
 
     /// The result. `span` is the window's start and end, CLOCK_MONOTONIC ns; `traced` says whether drops were
     /// seen one by one.
-    pub fn finish(&self, (start_ns, _): (u64, u64), traced: bool) -> Udp {
+    pub fn finish(&self, (start_ns, end_ns): (u64, u64), traced: bool) -> Udp {
         let mut sockets = if traced {
             self.traced(start_ns)
         } else {
             self.counted(start_ns)
         };
+        // The worst is at least the mean, however few moments are known.
+        let seconds = end_ns.saturating_sub(start_ns).max(1) as f64 / 1e9;
+        for socket in &mut sockets {
+            socket.peak_per_s = socket.peak_per_s.max(socket.drops as f64 / seconds);
+        }
         sockets.sort_by_key(|s| (Reverse(s.drops), s.local));
         let buffer_full = sockets.iter().filter_map(|s| s.reasons);
         let buffer_full = buffer_full.map(|r| r.buffer_full).sum();

@@ -142,7 +142,7 @@ fn a_later_window_counts_only_its_own() {
     let s = &udp.sockets[0];
     assert_eq!((s.drops, s.counted, s.before), (6, Some(6), Some(44)));
     assert_eq!(udp.agreement.rcvbuf_errors, Some(6));
-    // 6 in the two seconds since the last moment that is known.
+    // 6 in the two seconds of the window, and since the last moment that is known.
     assert_eq!(s.peak_per_s, 3.0);
     assert_eq!(s.owners.len(), 1);
 }

@@ -126,6 +126,10 @@ fn check(window: &Window) -> Verdict {
     let more = cases.len().saturating_sub(MAX_FINDINGS);
     cases.truncate(MAX_FINDINGS);
     verdict.findings = cases.iter().map(finding).collect();
+    // They are about all sockets: once is enough.
+    if let Some(first) = verdict.findings.first_mut() {
+        first.summary.extend(words::counters(udp));
+    }
     if let Some(last) = verdict.findings.last_mut().filter(|_| more > 0) {
         last.summary.push(words::more(more));
     }
@@ -191,9 +195,7 @@ impl<'a> Case<'a> {
 
     /// Drops a second in the worst tenth of a second of the socket that dropped most, at least.
     fn peak_per_s(&self) -> f64 {
-        self.worst()
-            .peak_per_s
-            .max(self.worst().drops as f64 / tcp::seconds(self.window))
+        self.worst().peak_per_s
     }
 
     /// Share of all datagrams that arrived in the namespace; `None` when nobody counted those.

@@ -363,8 +363,12 @@ fn agreement(a: &Agreement) -> Option<String> {
     let first = known.next();
     let verdict = if known.all(|n| Some(n) == first) {
         "they agree"
+    } else if a.traced > a.rcvbuf_errors && a.rcvbuf_errors.is_some() {
+        "the counters were first read a moment after watching began"
+    } else if a.traced < a.rcvbuf_errors && a.traced.is_some() {
+        "some were dropped before each was watched"
     } else {
-        "they differ: see `stallscope explain U01`"
+        "sockets that were closed took their counters along, and bad checksums count there as well"
     };
     Some(format!(
         "Drops at full buffers: {}; {verdict}",

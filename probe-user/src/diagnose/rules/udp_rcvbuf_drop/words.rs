@@ -28,15 +28,18 @@ pub(super) fn more(n: usize) -> Sentence {
     ]
 }
 
-/// The headline, the buffer, the queue, how long it lasts, and what the kernel's counters say.
+/// The headline, the buffer, how long it lasts, and the queue.
 pub(super) fn summary(case: &Case<'_>) -> Vec<Sentence> {
     let mut lines = vec![headline(case)];
     lines.extend(buffer(case));
     lines.extend(queue(case));
     lines.extend(memory(case));
-    lines.extend(agreement(case.udp));
-    lines.extend(errors(case.udp));
     lines
+}
+
+/// What the kernel's counters say of all sockets together.
+pub(super) fn counters(udp: &Udp) -> Vec<Sentence> {
+    agreement(udp).into_iter().chain(errors(udp)).collect()
 }
 
 fn count(n: u64) -> Quantity {
@@ -207,7 +210,7 @@ fn agreement(udp: &Udp) -> Option<Sentence> {
     let why = if counted > traced {
         ": some were dropped before each was watched"
     } else if counted < traced {
-        ": the counters were read a moment after watching began, or before it ended"
+        ": they were first read a moment after watching began"
     } else if sockets < Some(traced) {
         ": sockets that dropped were closed, and took their counters with them"
     } else {
