@@ -137,6 +137,12 @@ impl Durations {
     }
 }
 
+/// The value that a share of `q` (0 to 1) of a sorted list does not exceed; 0 when it is empty.
+pub(super) fn nearest_rank(sorted: &[u64], q: f64) -> u64 {
+    let rank = (q.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+}
+
 /// The representative of a bucket: its middle, ns.
 fn middle(bucket: u16) -> u64 {
     let b = u32::from(bucket);

@@ -3,7 +3,7 @@
 use super::Durations;
 use crate::collect::CallSum;
 
-/// How often, and how long. Where a kernel sum counts bytes rather than ns, so does this one.
+/// How often, and how long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timed {
     /// How often.

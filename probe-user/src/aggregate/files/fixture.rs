@@ -60,7 +60,7 @@ pub fn work(team: Team, device: Device, path: &str, created: u64, bytes: u64) ->
         device,
         path: Some(path.into()),
         created,
-        sizes: Timed::of(&[(bytes, created)]),
+        sizes: Sizes::of(&[(bytes, created)]),
         examples: vec![b"a1.css".to_vec(), b"b2.css".to_vec()],
         ..Work::default()
     }

@@ -3,6 +3,7 @@
 mod fold;
 mod places;
 mod refused;
+mod sizes;
 mod space;
 
 #[cfg(test)]
@@ -13,7 +14,8 @@ mod tests;
 use super::{Team, Timed};
 pub use crate::collect::mounts::{Device, Mount};
 pub(super) use fold::FilesFold;
-pub(super) use space::{mount_of, mounted_path};
+pub use sizes::Sizes;
+pub(super) use space::mount_of;
 
 /// Rows of [`Files::places`], [`Files::creators`] and [`Files::refused`] each.
 pub const MAX_FILE_ROWS: usize = 256;
@@ -52,9 +54,8 @@ pub struct Work {
     pub deleted: bool,
     /// Files created.
     pub created: u64,
-    /// Their sizes when their creator closed them, as far as it did: bytes, not ns. Below 1,024 B they are not
-    /// told apart.
-    pub sizes: Timed,
+    /// Their sizes when their creator closed them, as far as it did.
+    pub sizes: Sizes,
     /// fsync() and fdatasync() on files in it.
     pub syncs: Timed,
     /// Files unlinked.

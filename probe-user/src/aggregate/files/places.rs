@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use super::{Creator, Device, MAX_FILE_ROWS, Mount, Work, space::mounted_path};
+use super::{Creator, Device, MAX_FILE_ROWS, Mount, Sizes, Work, space::mounted_path};
 use crate::{
     aggregate::{
         Timed,
@@ -21,7 +21,18 @@ const NEARLY_ALL: f64 = 0.8;
 /// Example names kept of a row.
 const MAX_EXAMPLES: usize = 4;
 
-type Key = (u32, Device, u64);
+/// Process, file system, and the directory: its inode; its path where it is known by that only.
+type Key = (u32, Device, u64, Vec<u8>);
+
+fn key(row: &Directory) -> Key {
+    let path = row.path.as_ref().filter(|_| row.inode == 0);
+    (
+        row.pid,
+        row.device,
+        row.inode,
+        path.cloned().unwrap_or_default(),
+    )
+}
 
 /// The sums of every (process, directory).
 #[derive(Clone, Debug, Default)]
@@ -34,7 +45,7 @@ pub(super) struct Places {
 #[derive(Clone, Debug, Default)]
 struct Sums {
     created: u64,
-    sizes: Timed,
+    sizes: Sizes,
     syncs: Timed,
     unlinked: u64,
 }
@@ -43,7 +54,7 @@ impl From<&Directory> for Sums {
     fn from(row: &Directory) -> Self {
         Self {
             created: row.created,
-            sizes: Timed::from(&row.sizes),
+            sizes: Sizes::from(&row.sizes),
             syncs: Timed::from(&row.syncs),
             unlinked: row.unlinked,
         }
@@ -78,13 +89,13 @@ impl Places {
     /// Sums at a later moment.
     pub fn learn(&mut self, rows: Vec<Directory>) {
         for row in rows {
-            self.now.insert((row.pid, row.device, row.inode), row);
+            self.now.insert(key(&row), row);
         }
     }
 
     /// For a window that begins where this one ends.
     pub fn successor(&self) -> Self {
-        let sums = self.now.iter().map(|(key, row)| (*key, row.into()));
+        let sums = self.now.iter().map(|(key, row)| (key.clone(), row.into()));
         Self {
             base: sums.collect(),
             now: self.now.clone(),
@@ -95,7 +106,7 @@ impl Places {
     pub fn finish(&self, mounts: &[Mount], processes: &Processes) -> Found {
         let none = Sums::default();
         let mut found = Found::default();
-        let mut places: HashMap<(TeamKey, Device, u64), (Work, Members)> = HashMap::new();
+        let mut places: HashMap<(TeamKey, Device, u64, &[u8]), (Work, Members)> = HashMap::new();
         let mut creators: HashMap<(TeamKey, Device), Whole> = HashMap::new();
         // In order, so that of several example names and paths the same are shown each time.
         let rows: BTreeMap<&Key, &Directory> = self.now.iter().collect();
@@ -111,7 +122,9 @@ impl Places {
             let whole = creators.entry((team.clone(), row.device)).or_default();
             whole.add(&work);
             whole.members.add(row.pid, weight);
-            let (sum, members) = places.entry((team, row.device, row.inode)).or_default();
+            let (sum, members) = places
+                .entry((team, row.device, row.inode, &key.3))
+                .or_default();
             add(sum, &work);
             members.add(row.pid, weight);
         }

@@ -213,7 +213,7 @@ pub(in crate::aggregate) fn mount_of(mounts: &[Mount], device: Device) -> Option
 
 /// A path in a file system, as it is seen where that is mounted. One that was too deep to be kept whole, or that
 /// is not below what is mounted, stays as it is behind the mount point.
-pub(in crate::aggregate) fn mounted_path(mounts: &[Mount], device: Device, path: &[u8]) -> Vec<u8> {
+pub(super) fn mounted_path(mounts: &[Mount], device: Device, path: &[u8]) -> Vec<u8> {
     // Of several mounts the one that shows the most of the path, so the shortest root; not a bind mount of a
     // single file.
     let best = mounts

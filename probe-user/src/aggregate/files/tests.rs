@@ -27,7 +27,7 @@ fn directory(pid: u32, inode: u64, path: &str, created: u64) -> Directory {
             count: created,
             total_ns: created * 1200,
             max_ns: 1300,
-            hist: [(1, created as u32)].into(),
+            hist: [(probe_common::files::size_bucket(1200) as u8, created as u32)].into(),
             ..CallSum::default()
         },
         examples: vec![b"x.css".to_vec()],
@@ -96,14 +96,31 @@ fn workers_of_a_pool_are_one_row_and_only_what_grew_counts() {
         (place.created, place.unlinked, place.grown()),
         (500, 50, 450)
     );
-    assert_eq!((place.sizes.count, place.sizes.mean_ns()), (500, 1200));
-    assert!((1024..=1300).contains(&place.sizes.durations.quantile(0.5)));
+    assert_eq!((place.sizes.count, place.sizes.mean_bytes()), (500, 1200));
+    assert!((1024..=1300).contains(&place.sizes.quantile(0.5)));
     assert_eq!(place.examples, [b"x.css", b"x.css"]);
     // A window that follows starts from here.
     let next = fold
         .successor()
         .finish((START + 10 * S, START + 11 * S), &pool());
     assert_eq!((next.created, next.places.len()), (0, 0));
+}
+
+#[test]
+fn directories_known_by_their_paths_are_told_apart() {
+    let by_path = |path: &str| Directory {
+        unlinked: 3,
+        ..directory(7, 0, path, 0)
+    };
+    let mut fold = FilesFold::default();
+    fold.push(reading(vec![by_path("/a"), by_path("/b")]));
+    let files = fold.finish((START, START + S), &pool());
+    let paths: Vec<_> = files
+        .places
+        .iter()
+        .map(|p| p.path.clone().unwrap())
+        .collect();
+    assert_eq!(paths, [b"/var/a".to_vec(), b"/var/b".to_vec()]);
 }
 
 #[test]
