@@ -9,7 +9,7 @@ use probe_common::{
 };
 
 use super::{
-    About, Aggregator, Cost, Parts, Peer, Window,
+    About, Aggregator, Cost, Parts, Peer, Window, files, journal,
     tcp::{self, States, Tcp},
     udp,
 };
@@ -41,6 +41,8 @@ pub fn probes() -> Vec<ProbeStatus> {
     let requests = ["calls", "scheduler", "peers", "requests"];
     let all = requests.iter().chain(&tcp::fixture::PROBES);
     let all = all.chain(&udp::fixture::PROBES).chain(&["dns"]);
+    let all = all.chain(&files::fixture::PROBES);
+    let all = all.chain(&journal::fixture::PROBES);
     all.map(|id| probe(id)).collect()
 }
 
@@ -235,6 +237,8 @@ pub fn window(readings: impl IntoIterator<Item = Reading>) -> Window {
     });
     window.udp.get_or_insert_default();
     window.dns.get_or_insert_default();
+    window.files = Some(Box::new(files::fixture::healthy()));
+    window.journal = Some(Box::new(journal::fixture::busy()));
     window
 }
 

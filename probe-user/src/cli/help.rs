@@ -15,6 +15,7 @@ Start here:
   sudo stallscope tcp                   sockets by state, peer, process; ports and queues
   sudo stallscope udp                   sockets that drop datagrams, and who reads them
   sudo stallscope dns                   who asks for which names; time lost to time-outs
+  sudo stallscope fs                    space, who creates files, journals, fsync
   sudo stallscope count connect poll    who calls what, how often
   sudo stallscope doctor                does it work here, and if not, why
 
@@ -104,6 +105,22 @@ gets one page after 10 s, or live pages with -i or -n.
 got none, and that nobody waits for any more. `lost`: time that threads waited in vain.
 Questions are those to port 53; lookups through nscd or systemd-resolved's own socket
 are seen as questions of those.
+Exit code: 0, or 2 when it could not do its job.";
+
+/// `fs --help`.
+pub const FS: &str = "\
+Examples:
+  sudo stallscope fs                        live, refreshed every second
+  sudo stallscope fs --duration 1m          watch for a minute, then print once
+  sudo stallscope fs -d 10s --json | jq .files.file_systems
+
+It watches all processes of this machine. Without -d, a terminal gets live pages of the
+last 5 to 10 seconds, until Ctrl-C. A pipe gets one page after 10 s, or live pages with
+-i or -n.
+`taken` is what the file system gave out, less what it got back; the time left takes that
+pace to go on, and the range beside it is that of the slowest and the fastest quarter of
+the time watched. Commits are those of ext4 and ext3. Network and FUSE file systems are
+not asked how full they are, because asking may hang.
 Exit code: 0, or 2 when it could not do its job.";
 
 /// `doctor --help`.

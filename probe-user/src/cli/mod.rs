@@ -77,6 +77,10 @@ pub enum Command {
     #[command(after_help = help::DNS)]
     Dns(Dns),
 
+    /// Show file systems and how long they last, who creates files, journals, fsync, D sleeps
+    #[command(after_help = help::FS)]
+    Fs(Fs),
+
     /// Show what works on this machine, what does not, and why
     #[command(after_help = help::DOCTOR)]
     Doctor(Doctor),
@@ -306,6 +310,17 @@ pub struct Dns {
     /// Targets.
     #[command(flatten)]
     pub targets: Targets,
+}
+
+/// `fs`.
+#[derive(Args, Debug)]
+pub struct Fs {
+    /// Pages.
+    #[command(flatten)]
+    pub pages: Pages,
+    /// Kernel side.
+    #[command(flatten)]
+    pub kernel: Kernel,
 }
 
 /// `doctor`.

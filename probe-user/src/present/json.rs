@@ -8,7 +8,13 @@ mod signals;
 
 use serde::Serialize;
 
-use super::{dns::DnsJson, escape, tcp::TcpJson, udp::UdpJson};
+use super::{
+    dns::DnsJson,
+    escape,
+    fs::{FilesJson, JournalJson},
+    tcp::TcpJson,
+    udp::UdpJson,
+};
 use crate::{
     aggregate::{Cost, Window},
     attach::{ProbeStatus, State},
@@ -31,6 +37,8 @@ pub fn report(window: &Window, diagnosis: &Diagnosis) -> String {
         tcp: window.tcp.as_deref().map(TcpJson::of),
         udp: window.udp.as_deref().map(UdpJson::of),
         dns: window.dns.as_deref().map(DnsJson::of),
+        files: window.files.as_deref().map(FilesJson::of),
+        journal: window.journal.as_deref().map(JournalJson::of),
         findings: diagnosis.findings.iter().map(findings::of).collect(),
         not_judged: diagnosis
             .not_judged
@@ -70,6 +78,10 @@ struct Report {
     udp: Option<UdpJson>,
     /// Likewise.
     dns: Option<DnsJson>,
+    /// Null when files were not watched.
+    files: Option<FilesJson>,
+    /// Null when journals were not watched.
+    journal: Option<JournalJson>,
     findings: Vec<findings::FindingJson>,
     not_judged: Vec<findings::NotJudgedJson>,
     losses: Vec<LossJson>,

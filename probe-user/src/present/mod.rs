@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod errno;
 pub mod escape;
 pub mod explain;
+pub mod fs;
 pub mod json;
 mod layout;
 mod names;

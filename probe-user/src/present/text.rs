@@ -255,6 +255,7 @@ fn nothing_wrong(out: &mut String, window: &Window, diagnosis: &Diagnosis, style
     let mut limits: Vec<String> = busiest(window).into_iter().collect();
     limits.extend(window.tcp.iter().flat_map(|tcp| super::tcp::closest(tcp)));
     limits.extend(window.udp.iter().flat_map(|udp| super::udp::closest(udp)));
+    limits.extend(window.files.iter().flat_map(|f| super::fs::closest(f)));
     if !limits.is_empty() {
         let line = format!("Closest to a limit: {}.", limits.join("; "));
         hang(out, "", 0, &line, style.columns());

@@ -4,6 +4,7 @@ mod count;
 mod diagnose;
 mod dns;
 mod doctor;
+mod fs;
 mod live;
 mod output;
 mod own;
@@ -85,6 +86,10 @@ pub fn run(cli: Cli, started: Instant) -> Result<u8, Error> {
         Some(Command::Dns(args)) => {
             let target = prepare(&args.targets, &args.kernel)?.0;
             runtime()?.block_on(dns::run(&args, target, setup))
+        }
+        Some(Command::Fs(args)) => {
+            let target = prepare(&Targets::default(), &args.kernel)?.0;
+            runtime()?.block_on(fs::run(&args, target, setup))
         }
         Some(Command::Doctor(args)) => {
             if args.kernel.verbose {

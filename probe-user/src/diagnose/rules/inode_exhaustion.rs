@@ -36,7 +36,8 @@ const DOC: Doc = Doc {
     sees: "Of each mounted file system, once a second: inodes and blocks in use. Beside that: who creates files \
 where, and calls that the kernel refused with ENOSPC. It fires when calls were refused while blocks were \
 free; when fewer than 1 % of the inodes are left; or when the rate of the window ends them: within ten times \
-the window, or within a day where 90 % are in use already (warning), or within a week (info).
+the window, or within a day where 90 % are in use already (warning); or within a day, or a week where half of \
+them are in use (info).
 
 The time left comes with a range: the window is cut into quarters, and the slowest and the fastest of them \
 give the latest and the soonest end. Fewer than five looks, or fewer than 100 inodes taken, are no rate.
@@ -84,7 +85,10 @@ const DAY_S: f64 = 86_400.0;
 /// What was seen for some time is believed to go on for ten times as long, not for longer: most bursts of
 /// work (a build, an archive) end. An end within that is a warning however much is left.
 const BELIEVED: f64 = 10.0;
-/// An end that is further away than a week is no news: log rotation and cleanup jobs run daily or weekly.
+/// Where less is in use, an end further away than a day is no news: sessions and caches grow until a cleanup comes,
+/// once an hour or once a day, and fall back.
+const HALF_FULL: f64 = 0.5;
+/// An end that is further away than a week is none either: log rotation and cleanup jobs run weekly at the latest.
 const WEEK_S: f64 = 7.0 * DAY_S;
 /// Five looks give four quarters to compare.
 const LOOKS: u64 = 5;
@@ -371,7 +375,12 @@ fn kind(
     }
     // The far future is worth a line only when it is nearer than that of the blocks, and the pace is steady.
     let steady = trend.range_per_s.is_some_and(|(slow, _)| slow > 0.0);
-    (resource == Resource::Inodes && steady && left <= WEEK_S).then_some(Kind::Far)
+    (resource == Resource::Inodes && steady && left <= far(used)).then_some(Kind::Far)
+}
+
+/// The furthest end that is told of, s.
+fn far(used: f64) -> f64 {
+    if used >= HALF_FULL { WEEK_S } else { DAY_S }
 }
 
 /// True when both are about one file system.
@@ -434,7 +443,7 @@ fn measured(case: &Case<'_>) -> Vec<Measured> {
         Kind::NearlyNone => vec![share(in_use, NEARLY_NONE)],
         Kind::Ahead | Kind::Far => {
             let limit = match (case.kind, case.used() >= NEARLY_FULL) {
-                (Kind::Far, _) => WEEK_S,
+                (Kind::Far, _) => far(case.used()),
                 (_, true) => DAY_S,
                 _ => BELIEVED * tcp::seconds(case.window),
             };

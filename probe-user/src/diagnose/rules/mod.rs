@@ -4,8 +4,12 @@ mod accept_queue;
 mod blocking_upstream;
 mod dns_storm;
 mod fin_wait2;
+mod inode_exhaustion;
+mod journal_stall;
 mod listener_gap;
 mod port_exhaustion;
+mod small_file_storm;
+mod storage;
 mod tcp;
 mod udp_rcvbuf_drop;
 
@@ -140,6 +144,9 @@ rules![
     listener_gap,
     udp_rcvbuf_drop,
     dns_storm,
+    journal_stall,
+    small_file_storm,
+    inode_exhaustion,
 ];
 
 /// The rule of an id (`W01`, in any case) or name (`blocking-upstream`), or both (`W01 blocking-upstream`).

@@ -89,6 +89,8 @@ const SYNCED: f64 = 0.5;
 const MOST: f64 = 0.5;
 /// The size for which an ordinary file system has an inode, where the number is not fixed; bytes.
 const ORDINARY_RATIO: u64 = 16_384;
+/// A file takes a block at least, or in memory a page: none is large below, however many inodes there are; bytes.
+const BLOCK: u64 = 4096;
 /// The sizes of fewer than this share of the files say nothing about all of them.
 const SIZED: f64 = 0.1;
 
@@ -195,7 +197,7 @@ impl<'a> Case<'a> {
     /// The space for which the file system has one inode, bytes.
     fn ratio(&self) -> u64 {
         let fs = self.fs.filter(|fs| fs.inodes > 0);
-        fs.map_or(ORDINARY_RATIO, |fs| fs.total_bytes / fs.inodes)
+        fs.map_or(ORDINARY_RATIO, |fs| (fs.total_bytes / fs.inodes).max(BLOCK))
     }
 
     fn sizes_known(&self) -> bool {
@@ -205,7 +207,7 @@ impl<'a> Case<'a> {
 
     /// Where sizes are not known, a storm is one all the same; the confidence says so.
     fn is_small(&self) -> bool {
-        !self.sizes_known() || self.work().sizes.durations.quantile(0.5) < self.ratio()
+        !self.sizes_known() || self.work().sizes.quantile(0.5) < self.ratio()
     }
 
     fn in_memory(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::{
         files::{Device, FileSystem, Files, Mount},
         journal::Journal,
     },
-    diagnose::{Piece, Place, Quantity, Unit},
+    diagnose::{Piece, Place, Quantity},
 };
 
 /// Losses that bear on who created files where.
@@ -100,14 +100,6 @@ pub(super) fn place(mount: &Mount, directory: Option<&[u8]>) -> Place {
         source: mount.source.clone(),
         mount_point: mount.mount_point.clone(),
         directory: directory.map(<[u8]>::to_vec),
-    }
-}
-
-/// Bytes, as a number in a sentence.
-pub(super) fn bytes(n: u64) -> Quantity {
-    Quantity {
-        value: n as f64,
-        unit: Unit::Bytes,
     }
 }
 

@@ -58,7 +58,7 @@ pool www 4711            3.00 s  hooks.example.com AAAA from 127.0.0.53:53
 Buffer full    127.0.0.53:53 (unbound 812) dropped 3,500 datagrams, 440/s at
                worst: see `stallscope udp`
 
-Saw it all     14 of 14 probes active, 0 events lost
+Saw it all     22 of 22 probes active, 0 events lost
 Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps
 "
     );

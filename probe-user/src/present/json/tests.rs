@@ -29,6 +29,8 @@ fn the_contract_of_the_document() {
         "tcp",
         "udp",
         "dns",
+        "files",
+        "journal",
         "findings",
         "not_judged",
         "losses",

@@ -55,7 +55,7 @@ stallscope 0.1.0   web-07   Linux 6.1.0-50   10.0 s   pool www: 9 workers, 412 r
                      so
 
 Not explained  180 ms per request: on CPU 160 ms, waiting for a CPU 20 ms
-Saw it all     14 of 14 probes active, 0 events lost
+Saw it all     22 of 22 probes active, 0 events lost
 Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps
 ");
 }
@@ -76,9 +76,10 @@ fn healthy() {
 stallscope 0.1.0   web-07   Linux 6.1.0-50   10.0 s   pool www: 9 workers, 412 requests
 
 Nothing wrong found in 10.0 s: 412 requests of pool www, p95 6.03 ms, 67 % on CPU.
-Closest to a limit: 4.5 of the 9 workers of pool www busy on average.
+Closest to a limit: 4.5 of the 9 workers of pool www busy on average; 45 % of the space of /
+used.
 
-Saw it all     14 of 14 probes active, 0 events lost
+Saw it all     22 of 22 probes active, 0 events lost
 Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps
 "
     );
@@ -89,6 +90,7 @@ fn blind() {
     let mut window = window_of(412, INCIDENT_A);
     window.losses[slot::RING_FULL as usize] = 7;
     (window.tcp, window.udp, window.dns) = (None, None, None);
+    (window.files, window.journal) = (None, None);
     window.probes[1].state = State::Off("sched_switch: permission denied".to_owned());
     window.probes.push(probe("epoll"));
     let text = check(&window);
@@ -108,7 +110,10 @@ Not judged     T03 accept-queue: TCP was not watched
 Not judged     T08 listener-gap: TCP was not watched
 Not judged     U01 udp-rcvbuf-drop: UDP was not watched
 Not judged     U02 dns-storm: DNS was not watched
-Saw            14 of 15 probes active (scheduler: sched_switch: permission denied)
+Not judged     S01 journal-stall: journals were not watched
+Not judged     S02 small-file-storm: files were not watched
+Not judged     S03 inode-exhaustion: files were not watched
+Saw            22 of 23 probes active (scheduler: sched_switch: permission denied)
 Lost           7 finished requests, exits, failed connects or transitions not delivered: the
                ring was full: their counts are too low; averages rest on what arrived
 Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps

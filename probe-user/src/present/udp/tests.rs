@@ -39,7 +39,7 @@ Kernel counts  IPv4: in 10,000/s, out 10,000/s, RcvbufErrors 4,400, InErrors
                4,400
 Limits         rmem_default 212,992, rmem_max 212,992, memory 41 kB of 189 MB
 
-Saw it all     14 of 14 probes active, 0 events lost
+Saw it all     22 of 22 probes active, 0 events lost
 Cost           0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps
 "
     );

@@ -101,9 +101,9 @@ fn more_inodes(case: &Case<'_>) -> Option<Remedy> {
                 ],
                 arithmetic: Some(sentence![
                     "the files on it take ",
-                    storage::bytes(mean),
+                    Quantity::bytes(mean),
                     " each on average; now there is an inode for ",
-                    storage::bytes(fs.total_bytes / fs.inodes.max(1)),
+                    Quantity::bytes(fs.total_bytes / fs.inodes.max(1)),
                     ", and ",
                     Quantity::count((fs.total_bytes / ratio) as f64),
                     " instead of ",
@@ -128,7 +128,7 @@ fn more_inodes(case: &Case<'_>) -> Option<Remedy> {
             )),
             arithmetic: Some(sentence![
                 "each takes about 1 kB of memory that cannot be swapped out: up to ",
-                storage::bytes(fs.inodes.saturating_mul(1024)),
+                Quantity::bytes(fs.inodes.saturating_mul(1024)),
                 " more",
             ]),
             risk: "memory; it only buys time when nothing is removed".to_owned(),

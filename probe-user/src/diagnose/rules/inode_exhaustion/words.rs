@@ -176,7 +176,7 @@ fn between(trend: &Trend) -> Vec<Piece> {
 fn pace(trend: &Trend, resource: Resource) -> Vec<Piece> {
     vec![match resource {
         Resource::Inodes => Quantity::count(trend.per_s).into(),
-        Resource::Blocks => storage::bytes(trend.per_s.max(0.0) as u64).into(),
+        Resource::Blocks => Quantity::bytes(trend.per_s.max(0.0) as u64).into(),
     }]
 }
 
@@ -191,9 +191,9 @@ fn free(case: &Case<'_>) -> Vec<Piece> {
             " inodes are free".into(),
         ],
         Resource::Blocks => vec![
-            storage::bytes(fs.available_bytes).into(),
+            Quantity::bytes(fs.available_bytes).into(),
             " of ".into(),
-            storage::bytes(fs.total_bytes).into(),
+            Quantity::bytes(fs.total_bytes).into(),
             " are free".into(),
         ],
     }
@@ -205,9 +205,9 @@ fn other(case: &Case<'_>) -> Sentence {
     let (mut words, trend) = match case.resource {
         Resource::Inodes => (
             sentence![
-                storage::bytes(fs.available_bytes),
+                Quantity::bytes(fs.available_bytes),
                 " of ",
-                storage::bytes(fs.total_bytes),
+                Quantity::bytes(fs.total_bytes),
                 " are free (",
                 Quantity::ratio(fs.bytes_used()),
                 " used)",
@@ -299,8 +299,8 @@ pub(super) fn evidence(case: &Case<'_>) -> Vec<Evidence> {
     let of = |text, value, command: Option<&str>| {
         tcp::item("blocks", text, value, command.map(str::to_owned))
     };
-    list.push(of("in all", storage::bytes(fs.total_bytes), Some("df")));
-    list.push(of("free", storage::bytes(fs.available_bytes), None));
+    list.push(of("in all", Quantity::bytes(fs.total_bytes), Some("df")));
+    list.push(of("free", Quantity::bytes(fs.available_bytes), None));
     if let Some(left) = fs.bytes.seconds_left {
         list.push(of("left", storage::time(left), None));
     }

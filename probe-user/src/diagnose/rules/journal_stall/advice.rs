@@ -105,7 +105,7 @@ fn device(case: &Case<'_>) -> Remedy {
              process's writes",
             sentence![
                 "a commit writes about ",
-                storage::bytes(blocks * BLOCK),
+                Quantity::bytes(blocks * BLOCK),
                 " of journal and takes ",
                 Quantity::ns(c.total.mean_ns().max(c.under_way_ns.unwrap_or(0))),
             ],

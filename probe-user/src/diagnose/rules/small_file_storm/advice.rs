@@ -1,7 +1,7 @@
 //! What S02 proposes, safest first.
 
 use super::{Case, Cost};
-use crate::diagnose::{Quantity, Remedy, rules::storage, sentence};
+use crate::diagnose::{Quantity, Remedy, sentence};
 
 /// What to try for a case.
 pub(super) fn remedies(case: &Case<'_>) -> Vec<Remedy> {
@@ -77,11 +77,11 @@ fn memory(case: &Case<'_>) -> Remedy {
     let mut arithmetic = sentence!["no disk, no journal, and fsync takes no time there"];
     if case.sizes_known() && work.grown() > 0 {
         // A file takes whole pages.
-        let mean = work.sizes.mean_ns().div_ceil(4096).max(1) * 4096;
+        let mean = work.sizes.mean_bytes().div_ceil(4096).max(1) * 4096;
         let per_hour = work.grown() as f64 / case.seconds() * 3600.0 * mean as f64;
         arithmetic.0.extend([
             "; at this rate it takes ".into(),
-            storage::bytes(per_hour as u64).into(),
+            Quantity::bytes(per_hour as u64).into(),
             " of memory an hour until something is removed".into(),
         ]);
     }

@@ -55,7 +55,7 @@ fn headline(case: &Case<'_>) -> Sentence {
     if case.sizes_known() {
         line.extend([
             ", of ".into(),
-            storage::bytes(work.sizes.durations.quantile(0.5)).into(),
+            Quantity::bytes(work.sizes.quantile(0.5)).into(),
             " at the median".into(),
         ]);
     }
@@ -177,12 +177,12 @@ pub(super) fn evidence(case: &Case<'_>) -> Vec<Evidence> {
     if case.sizes_known() {
         let sizes = &work.sizes;
         for (text, n) in [
-            ("p50", sizes.durations.quantile(0.5)),
-            ("p95", sizes.durations.quantile(0.95)),
-            ("largest", sizes.max_ns),
-            ("in all", sizes.total_ns),
+            ("p50", sizes.quantile(0.5)),
+            ("p95", sizes.quantile(0.95)),
+            ("largest", sizes.max_bytes),
+            ("in all", sizes.total_bytes),
         ] {
-            list.push(tcp::item("sizes", text, storage::bytes(n), None));
+            list.push(tcp::item("sizes", text, Quantity::bytes(n), None));
         }
         list.push(tcp::item("sizes", "known of", count(sizes.count), None));
     }
