@@ -14,6 +14,7 @@ mod tcp_half_closed;
 mod tcp_healthy;
 mod tcp_ports;
 mod tcp_queues;
+mod udp_overflow;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,12 @@ const TESTS: &[harness::Test] = tests! {
         another_namespace_is_watched_from_outside,
         without_rights_it_says_so_in_one_line,
         nothing_is_left_after_its_end_or_kill_9,
+    }
+    udp_overflow::{
+        a_slow_reader_is_named_with_each_datagram_that_it_lost,
+        a_slow_reader_is_named_over_ipv6,
+        the_command_says_the_same,
+        a_reader_that_keeps_up_at_full_speed_is_no_finding,
     }
     count::{
         count_equals_the_program_and_bpftrace,

@@ -40,6 +40,12 @@ impl Link {
         u64::from_ne_bytes(word)
     }
 
+    /// Has the parent said a word that [`Link::wait`] would take, or ended?
+    pub fn is_told(&self) -> bool {
+        let mut fds = [sys::pollfd(self.from_parent.as_raw_fd(), libc::POLLIN)];
+        sys::poll(&mut fds, 0) == Ok(1)
+    }
+
     /// Sends numbers to the parent, in one write.
     pub fn send(&mut self, numbers: &[u64]) {
         let mut bytes = (numbers.len() as u64).to_ne_bytes().to_vec();

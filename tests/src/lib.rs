@@ -18,6 +18,7 @@ pub mod sys;
 pub mod fastcgi;
 pub mod prefork;
 pub mod tcp;
+pub mod udp;
 pub mod upstream;
 
 mod peer_text;
