@@ -24,6 +24,11 @@ use crate::{
 /// RCODE of a name that does not exist.
 const NXDOMAIN: usize = 3;
 
+/// A row's sums and the list of open questions are read a moment apart, in which questions are answered that then are
+/// in neither. What was asked within this time of the window's end counts as unanswered only where that is
+/// known: it was asked again, or nobody waits for it any more. Reading takes some milliseconds, more on a busy machine.
+const UNSETTLED_NS: u64 = 1_000_000_000;
+
 /// One row of the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
@@ -38,7 +43,11 @@ struct Key {
 pub(in crate::aggregate) struct DnsFold {
     /// Sums at the start of the window, with the questions that were waited for then.
     base: HashMap<Key, Sums>,
+    /// Questions that nobody waited for any more at the start of the window, as far as they are remembered.
+    base_given_up: HashMap<Key, u64>,
     now: HashMap<Key, Sums>,
+    /// When each was asked last, CLOCK_MONOTONIC ns.
+    asked_last: HashMap<Key, u64>,
     /// Process names by id.
     names: HashMap<u32, Vec<u8>>,
     open: Vec<OpenQuestion>,
@@ -77,6 +86,7 @@ impl DnsFold {
             if !row.comm.is_empty() {
                 self.names.insert(row.pid, row.comm.clone());
             }
+            self.asked_last.insert(key_of(row), row.last_ns);
             self.now.insert(key_of(row), row.into());
         }
         self.open = reading.open;
@@ -85,12 +95,14 @@ impl DnsFold {
     /// For a window that begins where this one ends: the sums so far are its base.
     pub fn successor(&self) -> Self {
         let mut base = self.now.clone();
-        for open in self.open.iter().filter(|open| open.waiting) {
-            base.entry(key_of_open(open)).or_default().waiting += 1;
+        for (key, n) in self.count_open(true) {
+            base.entry(key).or_default().waiting += n;
         }
         Self {
             base,
+            base_given_up: self.count_open(false),
             now: self.now.clone(),
+            asked_last: self.asked_last.clone(),
             names: self.names.clone(),
             open: self.open.clone(),
             peak: self.last.map(|(at_ns, asked)| Peak::from(at_ns, asked)),
@@ -113,7 +125,7 @@ impl DnsFold {
             .chain(self.resolvers.iter().map(|r| r.pid))
             .map(|pid| (pid, self.group(pid, processes)))
             .collect();
-        let rows = self.rows();
+        let rows = self.rows(end_ns);
         let mut dns = Dns {
             peak_per_s: self.peak.as_ref().map_or(0.0, Peak::per_s),
             waiting: self.waiting((start_ns, end_ns), &groups, peers),
@@ -187,24 +199,42 @@ impl DnsFold {
     }
 
     /// What came in the window, by row of the kernel side.
-    fn rows(&self) -> Vec<(&Key, Sums)> {
-        let mut waiting: HashMap<Key, u64> = HashMap::new();
-        for open in self.open.iter().filter(|open| open.waiting) {
-            *waiting.entry(key_of_open(open)).or_default() += 1;
-        }
+    fn rows(&self, end_ns: u64) -> Vec<(&Key, Sums)> {
+        let waiting = self.count_open(true);
+        let given_up = self.count_open(false);
         let none = Sums::default();
         let mut rows: Vec<(&Key, Sums)> = self
             .now
             .iter()
             .map(|(key, sums)| {
+                let of = |open: &HashMap<Key, u64>| open.get(key).copied().unwrap_or(0);
                 let earlier = self.base.get(key).unwrap_or(&none);
-                let waiting = waiting.get(key).copied().unwrap_or(0);
-                (key, sums.since(earlier, waiting))
+                let mut sums = sums.since(earlier, of(&waiting));
+                let last_ns = self.asked_last.get(key).copied().unwrap_or(0);
+                if last_ns + UNSETTLED_NS > end_ns {
+                    let known = of(&given_up).saturating_sub(of(&self.base_given_up));
+                    sums.unanswered = sums.unanswered.min(sums.retried + known);
+                }
+                (key, sums)
             })
             .filter(|(_, sums)| !sums.is_empty())
             .collect();
         rows.sort_by_key(|row| row.0);
         rows
+    }
+
+    /// Questions without an answer, by the row that counts them: those that are waited for, or the others.
+    fn count_open(&self, waiting: bool) -> HashMap<Key, u64> {
+        let mut counts = HashMap::new();
+        for open in self.open.iter().filter(|open| open.waiting == waiting) {
+            let mut key = key_of_open(open);
+            if !self.now.contains_key(&key) {
+                // Its name found no place among the sums.
+                (key.name, key.qtype) = (None, 0);
+            }
+            *counts.entry(key).or_default() += 1;
+        }
+        counts
     }
 
     fn group(&self, pid: u32, processes: &Processes) -> GroupId {

@@ -117,6 +117,28 @@ fn workers_of_a_pool_are_one_client() {
 }
 
 #[test]
+fn an_answer_that_came_between_two_looks_is_not_missing() {
+    let asked_at = |last_ns, retried, given_up| {
+        let mut fold = DnsFold::default();
+        fold.push(DnsReading {
+            sums: vec![Questions {
+                last_ns: START + last_ns,
+                retried,
+                ..questions(1, "a.example", 100, 95)
+            }],
+            open: (0..given_up).map(|_| open(1, 1, S, false)).collect(),
+            ..DnsReading::default()
+        });
+        finish(&fold, (0, 10 * S)).total.unanswered
+    };
+    // Asked long ago: it is lost. Asked just now: it is known to be lost, or was answered meanwhile.
+    assert_eq!(asked_at(5 * S, 0, 0), 5);
+    assert_eq!(asked_at(10 * S - MS, 0, 0), 0);
+    assert_eq!(asked_at(10 * S - MS, 1, 2), 3);
+    assert_eq!(asked_at(10 * S - MS, 4, 7), 5);
+}
+
+#[test]
 fn a_thread_that_asked_for_two_types_waits_once() {
     let mut fold = DnsFold::default();
     fold.push(DnsReading {
