@@ -5,6 +5,8 @@ mod advice;
 mod tests;
 mod words;
 
+use std::net::SocketAddr;
+
 use super::{
     Cause, Doc, Rule, Stage, Verdict,
     tcp::{self, MAX_FINDINGS},
@@ -44,8 +46,9 @@ that the server's socket on this machine dropped (U01 is then the cause, and U02
 questions, a server that does not answer, one that nobody listens on, and a slow one. A client that asks \
 often, and gets its answers quickly, is left alone.
 
-Severity: warning from 1 in 1,000 questions without an answer in time, or when half of the answers take a second; \
-critical from 1 in 100, or when time-outs take 5 % of a group's request time; info below, or for fewer than 5 of them.",
+Severity: warning from 1 in 1,000 questions without an answer in time, when time-outs take 1 % of a group's time (that \
+of its requests, where it serves some), or when half of the answers take a second; critical from 1 in 100, or 5 % of \
+the time; info below, and for fewer than 5 of them.",
     matters: "A resolver library waits 5 s for an answer before it asks again (resolv.conf, timeout:5), and PHP, Python \
 and most programs wait with it: a worker that lost one datagram serves nobody for 5 s, while the CPU idles and every \
 log is silent. The libraries keep no answers: a page that looks up the same host ten times asks ten times.",
@@ -75,7 +78,9 @@ Questions of processes that are not followed (see the targets) are not seen.",
 const WARNING_SHARE: f64 = 0.001;
 /// One in a hundred: the 99th percentile of the lookups is a time-out.
 const CRITICAL_SHARE: f64 = 0.01;
-/// Of the time of a group's requests: a twentieth is felt at any load.
+/// Of the time of a group: a hundredth is worth mending, a twentieth is felt at any load.
+const WARNING_TIME_SHARE: f64 = 0.01;
+/// See [`WARNING_TIME_SHARE`].
 const CRITICAL_TIME_SHARE: f64 = 0.05;
 /// So few time-outs prove no pattern: a datagram is lost now and then.
 const FEW: u64 = 5;
@@ -140,6 +145,8 @@ struct Lost<'a> {
     count: u64,
     /// Its requests, when it serves some.
     served: Option<&'a Group>,
+    /// All the time of its requests, or of its threads less what they were idle, ns; 0 when not known.
+    of_ns: u64,
 }
 
 fn check(window: &Window) -> Verdict {
@@ -187,7 +194,7 @@ impl<'a> Case<'a> {
                 .iter()
                 .filter(|w| w.server == *peer && w.for_ns >= OVERDUE_NS)
                 .collect(),
-            drops: drops.find(|socket| receives(socket, peer)),
+            drops: drops.find(|s| s.remote.is_none() && is_at(s.local, peer)),
         }
     }
 
@@ -226,22 +233,29 @@ impl<'a> Case<'a> {
                     lost.ns += ns;
                     lost.count += count;
                 }
-                None => list.push(Lost {
-                    group,
-                    ns,
-                    count,
-                    served: self.served(group),
-                }),
+                None => list.push(self.loss(group, ns, count)),
             }
         }
         list.sort_by_key(|lost| std::cmp::Reverse(lost.ns));
         list
     }
 
-    /// The requests of a group, when it serves some.
-    fn served(&self, group: &GroupId) -> Option<&'a Group> {
+    fn loss(&self, group: &'a GroupId, ns: u64, count: u64) -> Lost<'a> {
         let mut groups = self.window.groups.iter();
-        groups.find(|g| g.name == group.name && g.php_fpm == group.php_fpm && g.all_requests() > 0)
+        let known = groups.find(|g| g.name == group.name && g.php_fpm == group.php_fpm);
+        let served = known.filter(|g| g.all_requests() > 0);
+        let of_ns = match (served, known) {
+            (Some(g), _) => g.all_wall_ns(),
+            (None, Some(g)) => g.worker_parts.iter().sum::<u64>() - g.worker_parts[part::IDLE],
+            (None, None) => 0,
+        };
+        Lost {
+            group,
+            ns,
+            count,
+            served,
+            of_ns,
+        }
     }
 
     fn is_storm(&self) -> bool {
@@ -284,7 +298,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The largest share of a group's request time that was lost.
+    /// The largest share of a group's time that was lost.
     fn time_share(&self) -> Option<f64> {
         let shares = self.lost();
         let shares = shares.iter().filter_map(Lost::share);
@@ -303,10 +317,10 @@ impl<'a> Case<'a> {
         if failed < FEW {
             return slow;
         }
-        let time = self.time_share().is_some_and(|t| t >= CRITICAL_TIME_SHARE);
-        if share >= CRITICAL_SHARE || time {
+        let time = self.time_share().unwrap_or(0.0);
+        if share >= CRITICAL_SHARE || time >= CRITICAL_TIME_SHARE {
             Severity::Critical
-        } else if share >= WARNING_SHARE {
+        } else if share >= WARNING_SHARE || time >= WARNING_TIME_SHARE {
             Severity::Warning
         } else {
             slow
@@ -393,9 +407,9 @@ impl<'a> Case<'a> {
 const PEAK_S: f64 = 0.1;
 
 impl Lost<'_> {
-    /// As a share of the group's request time.
+    /// As a share of the group's time.
     fn share(&self) -> Option<f64> {
-        self.served.map(|g| tcp::share(self.ns, g.all_wall_ns()))
+        (self.of_ns > 0).then(|| tcp::share(self.ns, self.of_ns))
     }
 
     /// Per request, ns.
@@ -404,19 +418,16 @@ impl Lost<'_> {
     }
 }
 
-/// True when what is sent to the peer by UDP arrives at this socket.
-fn receives(socket: &Dropping, peer: &Peer) -> bool {
+/// True when what is sent to the peer by UDP arrives at a socket bound to this address.
+fn is_at(local: SocketAddr, peer: &Peer) -> bool {
     match peer {
         Peer::Inet {
             transport,
             address,
             port,
         } => {
-            let local = socket.local.ip();
-            transport == "udp"
-                && socket.remote.is_none()
-                && socket.local.port() == *port
-                && (local.is_unspecified() || local == *address)
+            let here = local.ip().is_unspecified() || local.ip() == *address;
+            transport == "udp" && local.port() == *port && here
         }
         _ => false,
     }

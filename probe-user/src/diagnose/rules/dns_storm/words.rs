@@ -1,6 +1,6 @@
 //! What U02 says: the sentences and the proof.
 
-use super::{Case, Lost, Shape};
+use super::{Case, Lost, Shape, is_at};
 use crate::{
     aggregate::dns::{GroupId, rcode_name, type_name},
     diagnose::{Evidence, Piece, Quantity, Sentence, rules::tcp, sentence},
@@ -136,11 +136,12 @@ fn loss(lost: &Lost<'_>, first: bool) -> Vec<Piece> {
         Quantity::ns(lost.ns / lost.count.max(1)).into(),
         " on average".into(),
     ]);
-    if let (Some(each), Some(share)) = (lost.per_request_ns(), lost.share()) {
+    if let Some(each) = lost.per_request_ns() {
+        pieces.extend([", ".into(), Quantity::ns(each).into(), " a request".into()]);
+    }
+    if let Some(share) = lost.share() {
         pieces.extend([
-            ", ".into(),
-            Quantity::ns(each).into(),
-            " a request (".into(),
+            " (".into(),
             Quantity::ratio(share).into(),
             " of its time)".into(),
         ]);
@@ -246,7 +247,9 @@ pub(super) fn qtype(qtype: u16) -> String {
 
 /// What the server's own socket did.
 fn drops(case: &Case<'_>) -> Option<Sentence> {
-    let socket = case.drops?;
+    let Some(socket) = case.drops else {
+        return queued(case);
+    };
     let mut line = sentence![
         "The server's own socket here dropped ",
         count(socket.drops),
@@ -261,6 +264,19 @@ fn drops(case: &Case<'_>) -> Option<Sentence> {
         .into(),
     );
     Some(line)
+}
+
+/// That the server's own socket dropped nothing, where it is here and was looked at.
+fn queued(case: &Case<'_>) -> Option<Sentence> {
+    let udp = case.window.udp.as_ref()?;
+    udp.agreement.traced?;
+    let mut queues = udp.queues.iter();
+    let queue = queues.find(|q| q.remote.is_none() && is_at(q.local, &case.server.peer))?;
+    Some(sentence![
+        "The server's own socket here dropped nothing; at most ",
+        Quantity::bytes(queue.max_bytes),
+        " were queued there.",
+    ])
 }
 
 /// How long answers took.
@@ -314,7 +330,7 @@ fn search(case: &Case<'_>) -> Option<Sentence> {
 /// Behind a stub on loopback there is another server.
 fn stub(case: &Case<'_>) -> Option<Sentence> {
     let local = tcp::is_loopback(&case.server.peer);
-    (local && matches!(case.shape(), Shape::Slow | Shape::Lossy | Shape::Silent)).then(|| {
+    (local && matches!(case.shape(), Shape::Slow | Shape::Lossy | Shape::Silent | Shape::Storm)).then(|| {
         "The server is on this machine: it may wait itself for those that it asks; its questions are in \
          `stallscope dns` as well."
             .into()
