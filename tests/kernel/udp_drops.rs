@@ -75,10 +75,13 @@ fn agrees(ip: IpAddr) -> anyhow::Result<()> {
     ensure!(of_socket.inode == inode, "{of_socket:?}, inode {inode}");
     ensure!(of_socket.rcvbuf_bytes == 2 * BUFFER as u64);
     ensure!(of_socket.queued_bytes > of_socket.rcvbuf_bytes / 2);
+    // Older kernels do not show it; what the socket counts is then told, at the next census.
+    let shown = ip.is_ipv4() || feature::kernel_version() >= WITH_DATAGRAM;
     ensure!(
-        begun_ns <= of_socket.born_ns
-            && of_socket.born_ns <= of_socket.last_ns
-            && of_socket.last_ns <= ended_ns,
+        !shown
+            || begun_ns <= of_socket.born_ns
+                && of_socket.born_ns <= of_socket.last_ns
+                && of_socket.last_ns <= ended_ns,
         "{begun_ns} {of_socket:?} {ended_ns}"
     );
     if feature::kernel_version() >= WITH_DATAGRAM {
@@ -118,7 +121,7 @@ fn agrees(ip: IpAddr) -> anyhow::Result<()> {
     // The first drop is a step, and each says how far it had come.
     let steps = &watch.udp.steps;
     ensure!(
-        steps.first().is_some_and(|step| step.total == 1),
+        !shown || steps.first().is_some_and(|step| step.total == 1),
         "{steps:?}"
     );
     ensure!(

@@ -10,7 +10,8 @@ use aya::maps::{self, MapData};
 use probe_common::udp::{UdpDrops, UdpKey};
 
 use super::{
-    Census, Holder, Settings, SocketState, census::Taker, counters, owners::Walker, proc_net,
+    Census, DropStep, Holder, Settings, SocketDrops, SocketState, census::Taker, counters,
+    owners::Walker, proc_net, unseen::Unseen,
 };
 use crate::collect::{
     pace::Pace,
@@ -29,6 +30,9 @@ const SHARE: u32 = 100;
 /// Who holds a socket is asked again after so long, when it still drops: it may have been inherited or passed on.
 const HELD_FOR: Duration = Duration::from_secs(10);
 
+/// For a row that must not be there yet.
+const BPF_NOEXIST: u64 = 1;
+
 /// The kernel's table of drops, for the thread.
 pub type Table = maps::HashMap<MapData, UdpKey, UdpDrops>;
 
@@ -37,6 +41,8 @@ pub enum News {
     Census(Box<Census>),
     Settings(Settings),
     Holders(Vec<Holder>),
+    /// Drops that no tracepoint showed.
+    Unseen(Vec<(SocketDrops, DropStep)>),
 }
 
 /// What the thread works with.
@@ -50,6 +56,7 @@ pub struct Looks {
     settings: Instant,
     /// Drops of the sockets at the last census.
     before: HashMap<(u64, u64), u64>,
+    unseen: Unseen,
     /// Something has dropped, and its holder may not be known.
     dropped: bool,
     /// When the holders of a socket were looked for, and what it had dropped by then.
@@ -67,6 +74,7 @@ impl Looks {
             walks: Pace::new(EVERY, SHARE),
             settings: Instant::now(),
             before: HashMap::new(),
+            unseen: Unseen::default(),
             dropped: false,
             asked: HashMap::new(),
         }
@@ -87,6 +95,23 @@ impl Looks {
                         .iter()
                         .map(|s| ((s.sock, s.inode), s.drops))
                         .collect();
+                    let unseen = self.unseen.census(&census, || traced(&self.table));
+                    for (row, _) in &unseen {
+                        // The walk over descriptors looks for what is in the table.
+                        let key = UdpKey {
+                            sock: row.sock,
+                            inode: row.inode,
+                        };
+                        let empty = UdpDrops {
+                            born_ns: row.born_ns,
+                            ..UdpDrops::ZERO
+                        };
+                        let _ = self.table.insert(key, empty, BPF_NOEXIST);
+                        self.dropped = true;
+                    }
+                    if !unseen.is_empty() {
+                        self.tell.say(News::Unseen(unseen));
+                    }
                     self.tell.say(News::Census(Box::new(census)));
                 }
                 Err(e) => log::debug!("census of UDP sockets: {e}"),
@@ -132,6 +157,18 @@ fn is_busy(socket: &SocketState, before: &HashMap<(u64, u64), u64>) -> bool {
         || socket
             .rcvbuf_bytes
             .is_some_and(|limit| socket.queued_bytes * 2 > limit)
+}
+
+/// What the tracepoint has shown: dropped for want of room, by all sockets; dropped at all, by each.
+fn traced(table: &Table) -> (u64, HashMap<UdpKey, u64>) {
+    let rows = table.iter().filter_map(Result::ok);
+    let mut full = 0;
+    let each = rows.map(|(key, row)| {
+        full += row.buffer_full;
+        (key, row.buffer_full + row.memory + row.other)
+    });
+    let each = each.collect();
+    (full, each)
 }
 
 /// Sockets whose holders are to be looked for, and what they have dropped.

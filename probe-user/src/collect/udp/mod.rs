@@ -6,6 +6,7 @@ mod looks;
 mod owners;
 mod proc_net;
 mod reader;
+mod unseen;
 
 use std::net::SocketAddr;
 
@@ -87,7 +88,8 @@ impl Reasons {
     }
 }
 
-/// What one socket dropped while we watched, by the tracepoint.
+/// What one socket dropped while we watched, by the tracepoint; over IPv6 on kernels that do not have it there (5.10 and
+/// 6.1), by the socket's own count from one census to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketDrops {
     /// Kernel address. A socket that takes a closed one's place has a row of its own: see `born_ns`. 0: all sockets

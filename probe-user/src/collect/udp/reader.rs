@@ -36,6 +36,8 @@ pub struct UdpReader {
     settings: Settings,
     /// By socket, process and descriptor: a later walk may find others.
     holders: HashMap<(u64, u64, u32, u32), Holder>,
+    /// Drops that no tracepoint showed.
+    unseen: HashMap<UdpKey, SocketDrops>,
     /// Who sent what was dropped last.
     senders: HashMap<(u64, u64), SocketAddr>,
     /// Steps of the reading under way that were looked at.
@@ -72,6 +74,7 @@ impl UdpReader {
             thread,
             settings: Settings::default(),
             holders: HashMap::new(),
+            unseen: HashMap::new(),
             senders: HashMap::new(),
             seen: 0,
         })
@@ -84,6 +87,16 @@ impl UdpReader {
             match news {
                 News::Census(census) => reading.censuses.push(*census),
                 News::Settings(settings) => self.settings = settings,
+                News::Unseen(rows) => {
+                    for (row, step) in rows {
+                        let key = UdpKey {
+                            sock: row.sock,
+                            inode: row.inode,
+                        };
+                        self.unseen.insert(key, row);
+                        reading.steps.push(step);
+                    }
+                }
                 News::Holders(holders) => {
                     for holder in holders {
                         let key = (holder.sock, holder.inode, holder.pid, holder.fd);
@@ -146,16 +159,38 @@ impl UdpReader {
         reading.holders = self.holders.values().cloned().collect();
         let map = ebpf.map(TABLE).ok_or_else(missing)?;
         let table: maps::HashMap<_, UdpKey, UdpDrops> = map.try_into().map_err(map_error)?;
-        reading.drops = table
+        let rows: Vec<_> = table.iter().filter_map(Result::ok).collect();
+        // Where the table was full, they have no row in it.
+        let mut beside = self.unseen.clone();
+        rows.iter().for_each(|(key, _)| drop(beside.remove(key)));
+        reading.drops = rows
             .iter()
-            .filter_map(Result::ok)
-            .map(|(key, row)| self.drops(&key, &row))
+            .map(|(key, row)| self.drops(key, row))
+            .chain(beside.into_values())
             .filter(|drops| drops.reasons.total() > 0)
             .collect();
         Ok(())
     }
 
     fn drops(&self, key: &UdpKey, row: &UdpDrops) -> SocketDrops {
+        let Some(unseen) = self.unseen.get(key) else {
+            return self.traced(key, row);
+        };
+        let mut drops = match row.last_ns {
+            0 => unseen.clone(),
+            _ => self.traced(key, row),
+        };
+        drops.born_ns = row.born_ns;
+        drops.last_ns = row.last_ns.max(unseen.last_ns);
+        drops.reasons = Reasons {
+            buffer_full: row.buffer_full + unseen.reasons.buffer_full,
+            memory: row.memory,
+            other: row.other + unseen.reasons.other,
+        };
+        drops
+    }
+
+    fn traced(&self, key: &UdpKey, row: &UdpDrops) -> SocketDrops {
         let remote = address(&row.remote);
         SocketDrops {
             sock: key.sock,
