@@ -38,6 +38,9 @@ struct Key {
     qtype: u16,
 }
 
+/// Sums by name and type, with the groups that ask.
+type ByName<'a> = BTreeMap<(&'a Option<Name>, u16), (NameSums, HashSet<&'a GroupId>)>;
+
 /// DNS in the window so far.
 #[derive(Clone, Debug, Default)]
 pub(in crate::aggregate) struct DnsFold {
@@ -134,8 +137,7 @@ impl DnsFold {
         };
         let mut clients: BTreeMap<GroupId, (Client, HashMap<u32, u64>)> = BTreeMap::new();
         let mut servers: BTreeMap<Peer, (Server, HashSet<&GroupId>)> = BTreeMap::new();
-        let mut names: BTreeMap<(&Option<Name>, u16), (NameSums, HashSet<&GroupId>)> =
-            BTreeMap::new();
+        let mut names: ByName<'_> = BTreeMap::new();
         let mut all: BTreeMap<(&GroupId, Peer, &Option<Name>, u16), Sums> = BTreeMap::new();
         for (key, sums) in &rows {
             let Some(group) = groups.get(&key.pid) else {

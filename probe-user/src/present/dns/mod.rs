@@ -158,7 +158,7 @@ impl Page<'_> {
         }
         self.sheet.more(out, list.len(), "names");
         if self.dns.other_names.asked > 0 {
-            self.line(out, "names beyond those listed", &self.dns.other_names);
+            self.line(out, "further names", &self.dns.other_names);
         }
     }
 

@@ -237,7 +237,8 @@ impl Page<'_> {
         if let (Some(used), Some([_, _, high])) = (s.udp_mem_used_bytes, s.udp_mem_bytes) {
             limits.push(format!("memory {} of {}", bytes(used), bytes(high)));
         }
-        if !self.sheet.tight && !(lines.is_empty() && limits.is_empty()) {
+        let any = !lines.is_empty() || !limits.is_empty();
+        if any && !self.sheet.tight {
             out.push('\n');
         }
         for line in lines {
