@@ -2,6 +2,7 @@
 //! known time. What it reports is compared with what the servers themselves measured.
 
 mod count;
+mod dns_storm;
 mod ends;
 mod healthy;
 mod other_servers;
@@ -79,6 +80,10 @@ const TESTS: &[harness::Test] = tests! {
         a_slow_reader_is_named_over_ipv6,
         the_command_says_the_same,
         a_reader_that_keeps_up_at_full_speed_is_no_finding,
+    }
+    dns_storm::{
+        a_resolver_that_stands_still_is_one_cause_with_its_symptom,
+        the_same_load_with_answers_is_no_finding,
     }
     count::{
         count_equals_the_program_and_bpftrace,

@@ -3,10 +3,12 @@
 mod client;
 mod gunicorn;
 mod stack;
+mod unbound;
 
 pub use client::{Answer, get, get_many};
 pub use gunicorn::Gunicorn;
 pub use stack::{AccessLine, FastCgi, Settings, Stack};
+pub use unbound::{ResolvConf, Unbound};
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},

@@ -60,8 +60,8 @@ pub struct AccessLine {
 }
 
 /// The pages, by name. `calls.php?n=N&url=URL&reuse=0|1&parallel=0|1` calls its peer and prints what it
-/// measured: seconds in curl, and seconds since the request began.
-const PAGES: [(&str, &str); 2] = [
+/// measured: seconds in curl, and seconds since the request began. `lookup.php?name=NAME` looks a name up.
+const PAGES: [(&str, &str); 3] = [
     (
         "calls.php",
         r#"<?php
@@ -98,6 +98,16 @@ if (!empty($_GET['parallel'])) {
     }
 }
 echo json_encode(['curl_ns' => $curl, 'page_ns' => hrtime(true) - $begin]);
+"#,
+    ),
+    (
+        // Looks a name up for IPv4 and IPv6, as every client library does, and sends nothing to what it finds.
+        "lookup.php",
+        r#"<?php
+$name = $_GET['name'];
+$begin = hrtime(true);
+$to = @fsockopen("udp://$name", 9);
+echo json_encode(['took_ns' => hrtime(true) - $begin, 'began_ns' => $begin, 'found' => $to !== false]);
 "#,
     ),
     (
