@@ -15,9 +15,6 @@ use crate::error::Error;
 use asker::{Asker, News};
 use place::{Found, Text};
 
-/// Directories that paths were found to mean are remembered, so many of them.
-const MAX_PLACES: usize = 4096;
-
 /// Everything about files in a reading.
 #[derive(Clone, Debug, Default)]
 pub struct FilesReading {
@@ -133,6 +130,7 @@ pub struct FsUse {
 pub(super) struct FilesReader {
     asker: Asker,
     mounts: Vec<Mount>,
+    /// As many as the kernel side's tables have rows, at most.
     places: HashMap<Text, Option<Found>>,
 }
 
@@ -158,10 +156,7 @@ impl FilesReader {
                 News::Uses(uses) => reading.uses.push(uses),
                 News::Mounts(mounts) => self.mounts = mounts,
                 News::Found(text, found) => {
-                    if self.places.len() >= MAX_PLACES {
-                        self.places.clear();
-                    }
-                    self.places.insert(text, found);
+                    self.places.entry(text).or_insert(found);
                 }
             }
         }
@@ -204,6 +199,8 @@ impl FilesReader {
 
         let mut table = rows::directories(ebpf)?;
         for row in unlinked {
+            // What is not found in time stays so: its sums would move from one directory to another.
+            self.places.entry(row.directory.clone()).or_insert(None);
             let found = self.places.get(&row.directory).and_then(Option::as_ref);
             table.add_unlinked(row, found);
         }
