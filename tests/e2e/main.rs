@@ -4,6 +4,7 @@
 mod count;
 mod dns_storm;
 mod ends;
+mod files_storm;
 mod healthy;
 mod other_servers;
 mod report;
@@ -84,6 +85,12 @@ const TESTS: &[harness::Test] = tests! {
     dns_storm::{
         a_resolver_that_stands_still_is_one_cause_with_its_symptom,
         the_same_load_with_answers_is_no_finding,
+    }
+    files_storm::{
+        a_page_that_makes_300_files_is_named_with_its_directory,
+        a_page_that_reads_a_cache_is_no_finding,
+        the_end_of_the_inodes_is_foretold,
+        refused_creations_name_who_and_where,
     }
     count::{
         count_equals_the_program_and_bpftrace,

@@ -33,30 +33,40 @@ pub struct Ext4 {
     pub number: (u32, u32),
     limit: Option<PathBuf>,
     image: Option<Loop>,
-    _place: TempDir,
+    place: TempDir,
 }
 
 impl Ext4 {
     /// On a fast disk.
     pub fn fast() -> anyhow::Result<Self> {
-        Self::mount(None)
+        Self::mount(None, None)
+    }
+
+    /// On a fast disk, with so many inodes (mkfs rounds up); not in a guest.
+    pub fn with_inodes(inodes: u32) -> anyhow::Result<Self> {
+        Self::mount(None, Some(inodes))
+    }
+
+    /// The directory that its image and its mount point are in.
+    pub fn place(&self) -> &Path {
+        self.place.path()
     }
 
     /// On a disk that makes so many writes a second (in a guest: as many as its disk is set to).
     pub fn slow(writes_per_s: u32) -> anyhow::Result<Self> {
-        Self::mount(Some(writes_per_s))
+        Self::mount(Some(writes_per_s), None)
     }
 
-    fn mount(writes_per_s: Option<u32>) -> anyhow::Result<Self> {
+    fn mount(writes_per_s: Option<u32>, inodes: Option<u32>) -> anyhow::Result<Self> {
         let place = tempfile::tempdir()?;
         let guest = Path::new(GUEST[usize::from(writes_per_s.is_some())]);
         let (image, device) = match mkfs() {
             Some(mkfs) => {
-                let image = Loop::make(&mkfs, place.path())?;
+                let image = Loop::make(&mkfs, place.path(), inodes)?;
                 let device = image.device.clone();
                 (Some(image), device)
             }
-            None if guest.exists() => (None, guest.to_owned()),
+            None if guest.exists() && inodes.is_none() => (None, guest.to_owned()),
             None => {
                 let what =
                     "there is neither mkfs.ext4 (package e2fsprogs) nor a disk for the tests";
@@ -75,7 +85,7 @@ impl Ext4 {
             number: (libc::major(rdev), libc::minor(rdev)),
             limit: None,
             image,
-            _place: place,
+            place,
         };
         if let Some(writes) = writes_per_s
             && mounted.image.is_some()
@@ -175,7 +185,7 @@ const LOOP_CLR_FD: libc::Ioctl = 0x4c01;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
 
 impl Loop {
-    fn make(mkfs: &Path, place: &Path) -> anyhow::Result<Self> {
+    fn make(mkfs: &Path, place: &Path, inodes: Option<u32>) -> anyhow::Result<Self> {
         let path = place.join("image");
         let image = File::options()
             .read(true)
@@ -186,6 +196,7 @@ impl Loop {
         let made = Command::new(mkfs)
             // Nothing is left to be written later.
             .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+            .args(inodes.map(|n| format!("-N{n}")))
             .arg(&path)
             .output()?;
         ensure!(

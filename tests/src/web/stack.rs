@@ -61,7 +61,10 @@ pub struct AccessLine {
 
 /// The pages, by name. `calls.php?n=N&url=URL&reuse=0|1&parallel=0|1` calls its peer and prints what it
 /// measured: seconds in curl, and seconds since the request began. `lookup.php?name=NAME` looks a name up.
-const PAGES: [(&str, &str); 3] = [
+///
+/// `css.php?dir=DIR&n=N&cached=0|1` makes N small style sheets: with new names at each visit, or under names that
+/// stay, which the next visit finds. It prints how many it made and how many bytes.
+const PAGES: [(&str, &str); 4] = [
     (
         "calls.php",
         r#"<?php
@@ -108,6 +111,22 @@ $name = $_GET['name'];
 $begin = hrtime(true);
 $to = @fsockopen("udp://$name", 9);
 echo json_encode(['took_ns' => hrtime(true) - $begin, 'began_ns' => $begin, 'found' => $to !== false]);
+"#,
+    ),
+    (
+        "css.php",
+        r#"<?php
+$visit = empty($_GET['cached']) ? uniqid('', true) . getmypid() : 'cached';
+$made = $bytes = 0;
+for ($i = 0; $i < (int)$_GET['n']; $i++) {
+    $file = "{$_GET['dir']}/style-$i-" . sha1("$visit $i") . '.css';
+    if (is_file($file)) { file_get_contents($file); continue; }
+    $text = str_repeat(".c$i { color: #" . dechex($i) . "; }\n", 8 + $i % 50);
+    if (@file_put_contents($file, $text) !== strlen($text)) { http_response_code(500); exit; }
+    $made++;
+    $bytes += strlen($text);
+}
+echo json_encode(['made' => $made, 'bytes' => $bytes]);
 "#,
     ),
     (
