@@ -13,7 +13,7 @@ use crate::{
     aggregate::{
         Group, Team, Window,
         files::Device,
-        journal::{Disk, Journal, Sleep, WaitsFor, is_journal},
+        journal::{Disk, Journal, Sleep, Syncs, WaitsFor, is_journal},
     },
     diagnose::{Confidence, Culprit, Finding, Level, Measured, Quantity, Severity, engine::off},
 };
@@ -22,7 +22,7 @@ use crate::{
 pub const RULE: Rule = Rule {
     id: "S01",
     name: "journal-stall",
-    summary: "tasks wait for an ext4 journal commit",
+    summary: "tasks wait for an ext4 journal commit, or in fsync before it",
     stage: Stage::Preview,
     severity: Severity::Critical,
     needs: &["journal_commits"],
@@ -41,7 +41,8 @@ const DOC: Doc = Doc {
 process, from call to return; who changes how much; and tasks in uninterruptible sleep (D), each with the \
 kernel stack that says what it sleeps for: a commit, room in a transaction, a buffer that a commit holds. It \
 fires when both are there: slow commits (95 % are not done within 100 ms, or one that is still not done) and \
-victims that lost time behind them.
+victims that lost time behind them. Where commits are quick and fsync is not (95 % of at least ten calls are not \
+done within 100 ms), it fires as well and says that callers wait for their own data, before the commit starts.
 
 Severity: critical when a group's requests lost half of their time so, or, without requests, when one task or \
 more was always asleep and a commit takes a second; warning from a tenth of the request time, or of one \
@@ -71,6 +72,9 @@ commit=5 is not what makes fsync slow: each fsync starts a commit of its own, wh
     wrong: "Sleeps are not told apart by device. Where several file systems have slow commits, a team's sleeps count \
 for each of those that it calls fsync on or changes, and the confidence says so.
 
+Fsync of a large file takes long on any disk, and no journal is to blame: fewer than ten calls of a team are left \
+alone.
+
 Without function names (kernel.kptr_restrict=2) what a task sleeps for is not known; then the time in fsync \
 stands in for it, which includes the writing of the caller's own data: a slow device with a healthy journal \
 may be blamed on the journal.
@@ -81,6 +85,8 @@ xfs, btrfs and others keep logs of their own that are not watched: there the rul
 /// A rotating disk writes a small commit in 20 to 40 ms, an SSD in 1 to 5. One that takes 100 ms has waited
 /// behind something.
 const SLOW_NS: u64 = 100_000_000;
+/// Fewer calls of fsync may be for a few large files, which take their time to be written.
+const MIN_SYNCS: u64 = 10;
 /// A commit of a second: users wait for seconds behind it.
 const VERY_SLOW_NS: u64 = 1_000_000_000;
 /// Share of request time.
@@ -112,6 +118,8 @@ struct Case<'a> {
     disk: &'a Disk,
     /// Most time lost first.
     victims: Vec<Victim<'a>>,
+    /// Commits are quick: callers of fsync wait for their own data before them.
+    own_data: bool,
     /// How `lost_ns` is known: by stacks, or by the time in fsync alone.
     by_stacks: bool,
     /// Other file systems with slow commits.
@@ -177,9 +185,18 @@ pub(super) fn share_of(window: &Window, device: Device, team: &Team) -> f64 {
 
 fn cases<'a>(window: &'a Window, journal: &'a Journal) -> Vec<Case<'a>> {
     let slow: Vec<&Disk> = journal.disks.iter().filter(|d| is_slow(d)).collect();
+    let quick = journal.disks.iter().filter(|d| !is_slow(d));
     slow.iter()
         .filter_map(|disk| Case::new(window, journal, disk, slow.len() - 1))
+        .chain(quick.filter_map(|disk| Case::before_commits(window, journal, disk)))
         .collect()
+}
+
+/// True when a team calls fsync often, and it is slow.
+fn is_slow_sync(syncs: &Syncs) -> bool {
+    !syncs.team.is_kernel()
+        && syncs.calls.count >= MIN_SYNCS
+        && syncs.calls.durations.quantile(0.95) >= SLOW_NS
 }
 
 fn is_slow(disk: &Disk) -> bool {
@@ -195,20 +212,54 @@ impl<'a> Case<'a> {
         disk: &'a Disk,
         others: usize,
     ) -> Option<Self> {
-        let by_stacks = off(window, "sleepers").is_none() && journal.no_symbols.is_none();
         let mut case = Self {
             window,
             journal,
             disk,
             victims: Vec::new(),
-            by_stacks,
+            own_data: false,
+            by_stacks: stacks_known(window, journal),
             others,
         };
+        let by_stacks = case.by_stacks;
         case.victims = if by_stacks {
             case.sleepers()
         } else {
             case.in_fsync()
         };
+        case.victims.sort_by_key(|v| std::cmp::Reverse(v.lost_ns));
+        (case.load() >= SOME).then_some(case)
+    }
+
+    /// Commits are quick here, but fsync is not: the case of those who wait in it.
+    fn before_commits(window: &'a Window, journal: &'a Journal, disk: &'a Disk) -> Option<Self> {
+        let mut case = Self {
+            window,
+            journal,
+            disk,
+            victims: Vec::new(),
+            own_data: true,
+            by_stacks: false,
+            others: 0,
+        };
+        case.victims = case.in_fsync();
+        let slow = |v: &Victim<'_>| {
+            let mut syncs = disk.syncs.iter();
+            syncs.any(|s| s.team.is(v.team) && is_slow_sync(s))
+        };
+        case.victims.retain(slow);
+        if stacks_known(window, journal) {
+            for victim in &mut case.victims {
+                let own = |s: &&Sleep| s.team.is(victim.team);
+                victim.sleeps = journal
+                    .sleeps
+                    .iter()
+                    .filter(own)
+                    .filter(|s| s.waits_for == WaitsFor::BlockIo || is_journal(s.waits_for))
+                    .collect();
+                victim.all_sleeps = journal.sleeps.iter().filter(own).map(Sleep::count).sum();
+            }
+        }
         case.victims.sort_by_key(|v| std::cmp::Reverse(v.lost_ns));
         (case.load() >= SOME).then_some(case)
     }
@@ -241,7 +292,7 @@ impl<'a> Case<'a> {
     /// Those in fsync on this file system.
     fn in_fsync(&self) -> Vec<Victim<'a>> {
         let syncs = self.disk.syncs.iter().filter(|s| !s.team.is_kernel());
-        let victim = |s: &'a crate::aggregate::journal::Syncs| Victim {
+        let victim = |s: &'a Syncs| Victim {
             team: &s.team,
             lost_ns: s.calls.total_ns + s.under_way_ns.min(self.window.duration_ns),
             group: storage::group(self.window, &s.team),
@@ -278,6 +329,9 @@ impl<'a> Case<'a> {
 
     /// The longest that most commits take, and what has not ended.
     fn slowest_ns(&self) -> u64 {
+        if self.own_data {
+            return self.disk.all_syncs().durations.quantile(0.95);
+        }
         let commits = &self.disk.commits;
         commits.quantiles_ns[1].max(commits.under_way_ns.unwrap_or(0))
     }
@@ -295,7 +349,7 @@ impl<'a> Case<'a> {
 
     fn confidence(&self) -> Confidence {
         let doubts = [
-            (!self.by_stacks).then(|| {
+            (!self.by_stacks && !self.own_data).then(|| {
                 let why = "the time in fsync includes writing the caller's own data";
                 (Level::Medium, why.to_owned())
             }),
@@ -308,7 +362,11 @@ impl<'a> Case<'a> {
             self.window,
             storage::JOURNAL,
             doubts.into_iter().flatten(),
-            "commits and sleeps were timed one by one in the kernel, and the stacks say what for",
+            if self.own_data {
+                "each fsync and each commit was timed in the kernel"
+            } else {
+                "commits and sleeps were timed one by one in the kernel, and the stacks say what for"
+            },
         )
     }
 
@@ -343,12 +401,11 @@ impl Victim<'_> {
         let longest = self.sleeps.iter().map(|s| s.longest_ns());
         longest.max().unwrap_or(0)
     }
+}
 
-    /// Time asleep for one reason, ns.
-    fn for_ns(&self, waits_for: WaitsFor) -> u64 {
-        let sleeps = self.sleeps.iter().filter(|s| s.waits_for == waits_for);
-        sleeps.map(|s| s.total_ns()).sum()
-    }
+/// True when it is known what tasks in D sleep for.
+fn stacks_known(window: &Window, journal: &Journal) -> bool {
+    off(window, "sleepers").is_none() && journal.no_symbols.is_none()
 }
 
 fn finding(case: &Case<'_>) -> Finding {
@@ -392,7 +449,11 @@ fn measured(case: &Case<'_>) -> Vec<Measured> {
         },
     };
     let commit = Measured {
-        what: "a commit, p95 or still under way",
+        what: if case.own_data {
+            "fsync, p95"
+        } else {
+            "a commit, p95 or still under way"
+        },
         observed: Quantity::ns(case.slowest_ns()),
         threshold: Quantity::ns(SLOW_NS),
     };

@@ -9,7 +9,8 @@ use crate::{
     present::{
         errno, escape,
         layout::{cell, right},
-        units::{bytes, count, mean, percent, plural, rate, seconds},
+        style::Tone,
+        units::{bytes, count, mean, percent, rate, seconds},
     },
 };
 
@@ -23,7 +24,7 @@ impl Page<'_> {
         let Some(files) = self.files.filter(|f| !f.file_systems.is_empty()) else {
             return;
         };
-        let own = |f: &&FileSystem| f.space_of.is_none() && f.total_bytes > 0;
+        let own = |f: &&FileSystem| f.space_of.is_none() && !idle(f);
         let list: Vec<&FileSystem> = files.file_systems.iter().filter(own).collect();
         self.sheet.heading(
             out,
@@ -61,15 +62,14 @@ impl Page<'_> {
             }
         }
         self.sheet.more(out, list.len(), "file systems");
-        let overlays = files.file_systems.len() - list.len();
-        if overlays > 0 && !self.sheet.tight {
-            let text = plural(
-                overlays as u64,
-                "overlay or empty one",
-                "overlays and empty ones",
+        let rest = files.file_systems.len() - list.len();
+        if rest > 0 && !self.sheet.tight {
+            let line = format!(
+                "  and {} empty, or on the same space (overlay)",
+                count(rest as u64)
             );
-            self.sheet
-                .row(out, "    ", &format!("and {text} on the same space"));
+            out.push_str(&self.sheet.style.paint(Tone::Faint, &line));
+            out.push('\n');
         }
     }
 
@@ -185,6 +185,14 @@ impl Page<'_> {
         }
         self.sheet.more(out, files.refused.len(), "kinds");
     }
+}
+
+/// Hardly anything is in it, and nothing comes: /dev, an empty tmpfs.
+fn idle(fs: &FileSystem) -> bool {
+    const HARDLY: f64 = 0.01;
+    let still = fs.bytes.per_s == 0.0 && fs.inodes_trend.per_s == 0.0;
+    fs.total_bytes == 0
+        || still && fs.bytes_used() < HARDLY && fs.inodes_used().unwrap_or(0.0) < HARDLY
 }
 
 /// Taken a second: `31/s`; `-` before what was given back.

@@ -34,7 +34,9 @@ pub(super) fn remedies(case: &Case<'_>) -> Vec<Remedy> {
     {
         list.push(long_changes());
     }
-    list.push(own_journal());
+    if !case.own_data {
+        list.push(own_journal());
+    }
     if !asked_for(case.disk) && case.disk.commit_interval_s() < LONGER_S {
         list.push(longer_interval(case));
     }
@@ -91,7 +93,18 @@ fn device(case: &Case<'_>) -> Remedy {
     let blocks = c.blocks_logged.checked_div(c.total.count).unwrap_or(0);
     let flushing =
         c.flushing.total_ns as f64 >= MOST * c.total.total_ns as f64 && c.total.count > 0;
-    let (text, arithmetic) = if flushing {
+    let (text, arithmetic) = if case.own_data {
+        (
+            "find what makes the device slow: a limit in the block cgroup (io.max), a cloud disk's IOPS, another \
+             process's writes",
+            sentence![
+                "fsync takes ",
+                Quantity::ns(case.disk.all_syncs().mean_ns()),
+                ", a commit ",
+                Quantity::ns(c.total.mean_ns()),
+            ],
+        )
+    } else if flushing {
         (
             "find who writes much on this file system: a commit waits until data of files is written out",
             sentence![

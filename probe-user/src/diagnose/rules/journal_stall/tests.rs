@@ -233,3 +233,52 @@ fn a_team_has_its_share_only_of_a_journal_that_others_wait_for() {
         0.0
     );
 }
+
+#[test]
+fn slow_fsync_with_quick_commits_is_the_wait_for_ones_own_data() {
+    let php = || team("php", 2417, 4);
+    let journal = Journal {
+        disks: vec![Disk {
+            syncs: vec![syncs(php(), 18, 1500 * MS)],
+            ..disk(
+                mount(UPLOADS, "ext4", "/dev/loop0", "/up"),
+                16,
+                12 * MS,
+                488 * MS,
+            )
+        }],
+        sleeps: vec![
+            sleep(
+                php(),
+                WaitsFor::BlockIo,
+                24,
+                1100 * MS,
+                &["folio_wait_bit", "folio_wait_writeback"],
+            ),
+            sleep(php(), WaitsFor::Commit, 19, 16 * MS, &FSYNC_STACK),
+        ],
+        ..Journal::default()
+    };
+    let f = only(check(&window_with(journal.clone())));
+    assert_eq!(
+        f.title,
+        "Tasks wait in fsync on /dev/loop0: for their own data, before the commit"
+    );
+    assert_eq!(
+        (f.severity, f.confidence.level),
+        (Severity::Critical, Level::High)
+    );
+    let text = summary(&f);
+    for words in [
+        "php (4 processes) spent 27000 ms in 10000 ms in fsync on /dev/loop0 (/up, ext4).",
+        "Proof: 43 of its 43 sleeps, the longest 1100 ms, most in folio_wait_writeback > folio_wait_bit.",
+        "Of its 27000 ms in fsync, 304 ms were asleep for a commit; in the rest the caller writes its own data",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    assert!(remedies(&f).contains("fsync takes 1500 ms, a commit 12 ms"));
+    // A backup that syncs a few large files.
+    let mut few = journal;
+    few.disks[0].syncs = vec![syncs(php(), 9, 3000 * MS)];
+    quiet(&check(&window_with(few)));
+}

@@ -8,10 +8,12 @@ use crate::{
 
 /// One line for the finding.
 pub(super) fn title(case: &Case<'_>) -> String {
-    format!(
-        "Tasks wait for the journal of {}",
-        String::from_utf8_lossy(&case.disk.name)
-    )
+    let name = String::from_utf8_lossy(&case.disk.name);
+    if case.own_data {
+        format!("Tasks wait in fsync on {name}: for their own data, before the commit")
+    } else {
+        format!("Tasks wait for the journal of {name}")
+    }
 }
 
 /// That more file systems are in the same state.
@@ -261,11 +263,18 @@ fn phases(case: &Case<'_>) -> Option<Sentence> {
 fn covers(case: &Case<'_>) -> Option<Sentence> {
     let victim: &Victim<'_> = case.victims.first()?;
     let syncs = case.disk.syncs.iter().find(|s| s.team.is(victim.team))?;
-    let (fsync, commit) = (syncs.calls.total_ns, victim.for_ns(WaitsFor::Commit));
+    let sleeps = case
+        .journal
+        .sleeps
+        .iter()
+        .filter(|s| s.team.is(victim.team));
+    let commits = sleeps.filter(|s| s.waits_for == WaitsFor::Commit);
+    let commit: u64 = commits.map(Sleep::total_ns).sum();
+    let fsync = syncs.calls.total_ns;
     if syncs.calls.count == 0 {
         return None;
     }
-    if !case.by_stacks {
+    if !super::stacks_known(case.window, case.journal) {
         return Some(sentence![
             "Its ",
             Quantity::ns(fsync),
@@ -279,7 +288,7 @@ fn covers(case: &Case<'_>) -> Option<Sentence> {
         " in fsync, ",
         Quantity::ns(commit.min(fsync)),
         " were asleep for a commit; in the rest the caller writes its own data, before the commit starts (data=",
-        case.disk.data_mode(),
+        Piece::Name(case.disk.data_mode().into_bytes()),
         "), which no phase of a commit shows.",
     ])
 }
@@ -292,7 +301,7 @@ fn options(disk: &Disk) -> Sentence {
         "Mounted with ",
         Piece::Name(mount.super_options.clone()),
         ": data=",
-        disk.data_mode(),
+        Piece::Name(disk.data_mode().into_bytes()),
         format!(", commit={}.", disk.commit_interval_s()),
     ]
 }
