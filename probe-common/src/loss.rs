@@ -60,6 +60,10 @@ pub mod slot {
     pub const STACKS_FULL: u32 = 26;
     /// The table of calls on files under way was full: how an fsync() or unlink() ended was not seen.
     pub const FILE_CALLS_FULL: u32 = 27;
+    /// A TCP socket was not in the state in which it was left: the kernel did not show us what came in between.
+    pub const TRANSITION_UNSEEN: u32 = 28;
+    /// The kernel did not report the wake-up of a task in uninterruptible sleep: this sleep was not measured.
+    pub const SLEEP_UNSEEN: u32 = 29;
     /// Number of slots.
-    pub const COUNT: u32 = 28;
+    pub const COUNT: u32 = 30;
 }

@@ -115,7 +115,7 @@ impl Report {
         let losses = self.0["losses"].as_array().map_or(&[][..], Vec::as_slice);
         losses
             .iter()
-            .filter(|loss| loss["id"] != "switch_unseen")
+            .filter(|loss| loss["id"] != "switch_unseen" && loss["id"] != "sleep_unseen")
             .map(|loss| loss["count"].as_u64().unwrap_or(u64::MAX))
             .fold(0, u64::saturating_add)
     }

@@ -164,9 +164,8 @@ fn wakes(ctx: &RawTracePointContext) -> Option<()> {
         unsafe { slot.write_volatile(0) };
     }
     if switches(task)? != switches_then {
-        // Its wake-up was not reported (the kernel skips a program that an interrupt finds running), and this is another
-        // one's.
-        lost(loss::slot::SLEEPERS_FULL);
+        // Its wake-up was not reported, and this is another one's.
+        lost(loss::slot::SLEEP_UNSEEN);
         return None;
     }
     let ns = mem::now_ns().saturating_sub(since_ns);

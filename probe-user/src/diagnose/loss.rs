@@ -214,7 +214,7 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
     (
         slot::SLEEPERS_FULL,
         "sleepers_full",
-        "uninterruptible sleeps not measured: their table was full, or their end was not seen",
+        "uninterruptible sleeps not measured: their table was full",
         "tasks stuck behind a disk are too few",
         Level::Medium,
     ),
@@ -224,6 +224,20 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         "kernel stacks not kept: their table was full",
         "what these tasks slept for is not known",
         Level::Medium,
+    ),
+    (
+        slot::TRANSITION_UNSEEN,
+        "transition_unseen",
+        "TCP sockets that changed their state without our being shown it",
+        "transitions are too few by at least so many",
+        Level::High,
+    ),
+    (
+        slot::SLEEP_UNSEEN,
+        "sleep_unseen",
+        "uninterruptible sleeps whose end the kernel did not report",
+        "they are not measured",
+        Level::High,
     ),
 ];
 
