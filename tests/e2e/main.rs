@@ -6,6 +6,7 @@ mod dns_storm;
 mod ends;
 mod files_storm;
 mod healthy;
+mod journal_stall;
 mod other_servers;
 mod report;
 mod slow;
@@ -91,6 +92,10 @@ const TESTS: &[harness::Test] = tests! {
         a_page_that_reads_a_cache_is_no_finding,
         the_end_of_the_inodes_is_foretold,
         refused_creations_name_who_and_where,
+    }
+    journal_stall::{
+        a_throttled_device_is_named_with_its_victims,
+        the_same_load_without_a_limit_is_no_finding,
     }
     count::{
         count_equals_the_program_and_bpftrace,

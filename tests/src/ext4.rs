@@ -39,12 +39,12 @@ pub struct Ext4 {
 impl Ext4 {
     /// On a fast disk.
     pub fn fast() -> anyhow::Result<Self> {
-        Self::mount(None, None)
+        Self::with(None, "")
     }
 
     /// On a fast disk, with so many inodes (mkfs rounds up); not in a guest.
     pub fn with_inodes(inodes: u32) -> anyhow::Result<Self> {
-        Self::mount(None, Some(inodes))
+        Self::mount(None, "", Some(inodes))
     }
 
     /// The directory that its image and its mount point are in.
@@ -54,10 +54,19 @@ impl Ext4 {
 
     /// On a disk that makes so many writes a second (in a guest: as many as its disk is set to).
     pub fn slow(writes_per_s: u32) -> anyhow::Result<Self> {
-        Self::mount(Some(writes_per_s), None)
+        Self::with(Some(writes_per_s), "")
     }
 
-    fn mount(writes_per_s: Option<u32>, inodes: Option<u32>) -> anyhow::Result<Self> {
+    /// With a limit or without, and with options of ext4.
+    pub fn with(writes_per_s: Option<u32>, options: &str) -> anyhow::Result<Self> {
+        Self::mount(writes_per_s, options, None)
+    }
+
+    fn mount(
+        writes_per_s: Option<u32>,
+        options: &str,
+        inodes: Option<u32>,
+    ) -> anyhow::Result<Self> {
         let place = tempfile::tempdir()?;
         let guest = Path::new(GUEST[usize::from(writes_per_s.is_some())]);
         let (image, device) = match mkfs() {
@@ -75,7 +84,7 @@ impl Ext4 {
         };
         let dir = place.path().join("mnt");
         fs::create_dir(&dir)?;
-        mount(&device, &dir)?;
+        mount(&device, &dir, options)?;
         let rdev = fs::metadata(&device)?.rdev();
         let mut mounted = Self {
             dir,
@@ -151,17 +160,18 @@ fn limit_file() -> anyhow::Result<PathBuf> {
     found.ok_or_else(|| Skip(format!("no block cgroup (v1) has a {LIMIT} for its root")).into())
 }
 
-fn mount(device: &Path, dir: &Path) -> anyhow::Result<()> {
+fn mount(device: &Path, dir: &Path, options: &str) -> anyhow::Result<()> {
     let source = CString::new(device.as_os_str().as_encoded_bytes())?;
     let target = CString::new(dir.as_os_str().as_encoded_bytes())?;
-    // SAFETY: strings that live past the call, and no data.
+    let options = CString::new(options)?;
+    // SAFETY: strings that live past the call.
     let done = unsafe {
         libc::mount(
             source.as_ptr(),
             target.as_ptr(),
             c"ext4".as_ptr(),
             0,
-            std::ptr::null(),
+            options.as_ptr().cast(),
         )
     };
     ensure!(

@@ -64,7 +64,7 @@ pub struct AccessLine {
 ///
 /// `css.php?dir=DIR&n=N&cached=0|1` makes N small style sheets: with new names at each visit, or under names that
 /// stay, which the next visit finds. It prints how many it made and how many bytes.
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 5] = [
     (
         "calls.php",
         r#"<?php
@@ -111,6 +111,40 @@ $name = $_GET['name'];
 $begin = hrtime(true);
 $to = @fsockopen("udp://$name", 9);
 echo json_encode(['took_ns' => hrtime(true) - $begin, 'began_ns' => $begin, 'found' => $to !== false]);
+"#,
+    ),
+    (
+        "css.php",
+        r#"<?php
+$visit = empty($_GET['cached']) ? uniqid('', true) . getmypid() : 'cached';
+$made = $bytes = 0;
+for ($i = 0; $i < (int)$_GET['n']; $i++) {
+    $file = "{$_GET['dir']}/style-$i-" . sha1("$visit $i") . '.css';
+    if (is_file($file)) { file_get_contents($file); continue; }
+    $text = str_repeat(".c$i { color: #" . dechex($i) . "; }\n", 8 + $i % 50);
+    if (@file_put_contents($file, $text) !== strlen($text)) { http_response_code(500); exit; }
+    $made++;
+    $bytes += strlen($text);
+}
+echo json_encode(['made' => $made, 'bytes' => $bytes]);
+"#,
+    ),
+    (
+        // Writes so many small files and syncs the last of them.
+        "write.php",
+        r#"<?php
+$begin = hrtime(true);
+$name = $_GET['dir'] . '/' . getmypid() . '-' . $begin;
+for ($i = 0; $i < (int)$_GET['n']; $i++) {
+    $file = fopen("$name-$i", 'w');
+    fwrite($file, str_repeat('x', 1000));
+    fflush($file);
+    $t = hrtime(true);
+    if ($i == (int)$_GET['n'] - 1) { fsync($file); }
+    $fsync = hrtime(true) - $t;
+    fclose($file);
+}
+echo json_encode(['fsync_ns' => $fsync, 'page_ns' => hrtime(true) - $begin]);
 "#,
     ),
     (
