@@ -114,22 +114,6 @@ echo json_encode(['took_ns' => hrtime(true) - $begin, 'began_ns' => $begin, 'fou
 "#,
     ),
     (
-        "css.php",
-        r#"<?php
-$visit = empty($_GET['cached']) ? uniqid('', true) . getmypid() : 'cached';
-$made = $bytes = 0;
-for ($i = 0; $i < (int)$_GET['n']; $i++) {
-    $file = "{$_GET['dir']}/style-$i-" . sha1("$visit $i") . '.css';
-    if (is_file($file)) { file_get_contents($file); continue; }
-    $text = str_repeat(".c$i { color: #" . dechex($i) . "; }\n", 8 + $i % 50);
-    if (@file_put_contents($file, $text) !== strlen($text)) { http_response_code(500); exit; }
-    $made++;
-    $bytes += strlen($text);
-}
-echo json_encode(['made' => $made, 'bytes' => $bytes]);
-"#,
-    ),
-    (
         // Writes so many small files and syncs the last of them.
         "write.php",
         r#"<?php
