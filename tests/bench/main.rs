@@ -2,12 +2,14 @@
 //!
 //! `cargo xtask bench` builds and starts this, and makes tables of what it prints.
 
+mod blocks;
 mod bpf;
 mod calls;
 mod floor;
 mod overhead;
 mod tcp;
 mod tool;
+mod udp;
 mod variant;
 
 use std::path::PathBuf;
@@ -28,8 +30,12 @@ fn main() -> anyhow::Result<()> {
             rounds.parse().context("the number of rounds")?,
             PathBuf::from(stallscope),
         )?,
+        ["udp", rounds, stallscope] => udp::run(
+            rounds.parse().context("the number of rounds")?,
+            PathBuf::from(stallscope),
+        )?,
         _ => anyhow::bail!(
-            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp ROUNDS STALLSCOPE"
+            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp|udp ROUNDS STALLSCOPE"
         ),
     };
     println!("{result}");

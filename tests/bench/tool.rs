@@ -75,6 +75,18 @@ impl Tool {
         }
     }
 
+    /// CPU time of its threads so far, ns.
+    pub fn cpu_ns(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id()));
+        let tasks = tasks.into_iter().flatten().filter_map(Result::ok);
+        // On a CPU, waiting for one, time slices.
+        let ran = |task: std::fs::DirEntry| -> Option<u64> {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse().ok()
+        };
+        tasks.filter_map(ran).sum()
+    }
+
     /// Ends it and takes its report.
     pub fn interrupt(mut self) -> anyhow::Result<Output> {
         self.signal(libc::SIGINT);

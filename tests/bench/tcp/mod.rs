@@ -8,16 +8,13 @@ mod census;
 mod cycle;
 mod web;
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::{Map, Value, json};
 use stallscope::attach::tracefs;
 
-use crate::{add, bpf, calls, machine, order, variant};
-
-/// How long to wait for other tracing programs to go away before a block.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::{add, blocks::Blocks, calls, machine, order, variant};
 
 /// What every variant works with.
 struct Bench {
@@ -27,27 +24,6 @@ struct Bench {
     bpftrace: Option<variant::Bpftrace>,
     /// CPUs of this machine.
     cpus: usize,
-}
-
-/// Counts blocks, and those in which another tracing program was loaded.
-#[derive(Default)]
-struct Blocks {
-    all: usize,
-    disturbed: usize,
-}
-
-impl Blocks {
-    /// Runs one block, a second time when the first fails: on a busy machine a tool may attach too late.
-    fn run<T>(&mut self, what: &str, block: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let before = bpf::wait_until_alone(PATIENCE);
-        let result = block().or_else(|error| {
-            eprintln!("bench: {what}: {error:#}; trying again");
-            block().with_context(|| what.to_owned())
-        })?;
-        self.all += 1;
-        self.disturbed += usize::from(!before || !bpf::wait_until_alone(Duration::ZERO));
-        Ok(result)
-    }
 }
 
 /// Measures all three.

@@ -3,7 +3,9 @@
 //! The measuring is done by `tests/bench`; here its numbers become ratios, verdicts and docs/bench.md.
 
 mod report;
+mod section;
 mod tcp;
+mod udp;
 
 use std::fs;
 
@@ -31,12 +33,14 @@ enum What {
     Overhead(Overhead),
     /// Cost of a connection, of a count of very many sockets, and of short connections to a web server; writes a
     /// section of docs/bench.md
-    Tcp(Tcp),
+    Tcp(Signal),
+    /// Cost of a datagram that finds its socket full; writes a section of docs/bench.md
+    Udp(Signal),
 }
 
-/// Options of `bench tcp`.
+/// Options of the measurements of one signal.
 #[derive(clap::Args)]
-struct Tcp {
+struct Signal {
     /// Rounds; every variant takes part in each, and the median of the rounds counts
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: u32,
@@ -75,13 +79,22 @@ pub fn run(options: &Options) -> Result<()> {
             write(options.no_page, |old| report.page(old))?;
             judge(options.check, report.missed());
         }
-        What::Tcp(options) => {
-            let report = tcp::Report::of(&measure("tcp", &[options.rounds.to_string()])?)?;
-            print!("{}", report.text());
-            write(options.no_page, |old| report.page(old))?;
-            judge(options.check, report.missed());
-        }
+        What::Tcp(options) => signal("tcp", options, tcp::section)?,
+        What::Udp(options) => signal("udp", options, udp::section)?,
     }
+    Ok(())
+}
+
+/// Measures one signal, prints and writes.
+fn signal(
+    what: &str,
+    options: &Signal,
+    section: impl Fn(&Value) -> Result<section::Section>,
+) -> Result<()> {
+    let section = section(&measure(what, &[options.rounds.to_string()])?)?;
+    print!("{}", section.text());
+    write(options.no_page, |old| section.page(old))?;
+    judge(options.check, section.missed());
     Ok(())
 }
 

@@ -1,15 +1,12 @@
 //! `bench tcp`: tables and verdicts of what watching TCP costs, as text and as a section of the page.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::report::{Spread, Verdict, head, values};
-
-/// The section lies between these lines of the page; what is around it is left as it is.
-const BEGIN: &str = "<!-- Written by `cargo xtask bench tcp`. -->";
-const END: &str = "<!-- End of what `cargo xtask bench tcp` writes. -->";
+use super::{
+    report::{Spread, Verdict, head, values},
+    section::{Section, Table, in_rounds, number},
+};
 
 /// What was attached while cycles were measured: name in the result, and in words.
 const CYCLES: [(&str, &str); 5] = [
@@ -34,87 +31,18 @@ const CENSUS: (&str, f64) = ("90000", 25.0);
 /// Time for a socket among 500,000 over that among 90,000: linear but for the caches of the processor.
 const LINEAR: f64 = 1.25;
 
-/// Everything that is printed.
-pub struct Report {
-    head: Vec<String>,
-    tables: Vec<Table>,
-    verdicts: Vec<Verdict>,
-}
-
-struct Table {
-    caption: String,
-    head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Report {
-    /// Judges what was measured.
-    pub fn of(measured: &Value) -> Result<Self> {
-        Ok(Self {
-            head: head(
-                measured,
-                "one thread is client and server, pinned to the last CPU; what watches is pinned to the first",
-            ),
-            tables: vec![cycles(measured)?, censuses(measured)?, web(measured)?],
-            verdicts: verdicts(measured)?,
-        })
-    }
-
-    /// How many goals are missed.
-    pub fn missed(&self) -> usize {
-        self.verdicts.iter().filter(|v| !v.met()).count()
-    }
-
-    /// Markdown, which a terminal shows as well.
-    pub fn text(&self) -> String {
-        let mut out = String::from("## TCP\n\n");
-        for line in &self.head {
-            let _ = writeln!(out, "- {line}");
-        }
-        for table in &self.tables {
-            let _ = writeln!(out, "\n{}\n\n| {} |", table.caption, table.head.join(" | "));
-            let _ = writeln!(out, "{}|", "|---".repeat(table.head.len()));
-            for row in &table.rows {
-                let _ = writeln!(out, "| {} |", row.join(" | "));
-            }
-        }
-        out.push_str("\n| goal | measured | at most | |\n|---|---|---|---|\n");
-        for v in &self.verdicts {
-            let verdict = if v.met() { "met" } else { "**missed**" };
-            let (what, got, limit, unit) = (&v.what, v.got, v.limit, v.unit);
-            let _ = writeln!(
-                out,
-                "| {what} | {got:.2}{unit} | {limit}{unit} | {verdict} |"
-            );
-        }
-        out
-    }
-
-    /// The page with this section instead of its last one.
-    pub fn page(&self, old: &str) -> String {
-        let section = format!("{BEGIN}\n\n{}\n{END}\n", self.text());
-        let parts = old.split_once(BEGIN).and_then(|(before, rest)| {
-            let (_, after) = rest.split_once(END)?;
-            Some((before, after.strip_prefix('\n').unwrap_or(after)))
-        });
-        match parts {
-            Some((before, after)) => format!("{before}{section}{after}"),
-            None => format!("{}\n\n{section}", old.trim_end()),
-        }
-    }
-}
-
-/// Median over the rounds of `change` of the two values of each round.
-fn in_rounds(a: &Value, b: &Value, change: impl Fn(f64, f64) -> f64) -> Option<f64> {
-    let (a, b) = (values(a), values(b));
-    let all: Vec<f64> = a.iter().zip(&b).map(|(a, b)| change(*a, *b)).collect();
-    (a.len() == b.len())
-        .then(|| Spread::of(&all))?
-        .map(|s| s.median)
-}
-
-fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
+/// Judges what was measured.
+pub fn section(measured: &Value) -> Result<Section> {
+    Ok(Section {
+        verb: "tcp",
+        title: "TCP",
+        head: head(
+            measured,
+            "one thread is client and server, pinned to the last CPU; what watches is pinned to the first",
+        ),
+        tables: vec![cycles(measured)?, censuses(measured)?, web(measured)?],
+        verdicts: verdicts(measured)?,
+    })
 }
 
 fn cycles(measured: &Value) -> Result<Table> {
@@ -252,7 +180,7 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        let report = Report::of(&measured(1400.0, 20.0)).unwrap();
+        let report = section(&measured(1400.0, 20.0)).unwrap();
         assert_eq!(report.missed(), 0);
         let text = report.text();
         assert!(
@@ -271,16 +199,16 @@ mod tests {
 
     #[test]
     fn goals_are_missed_by_number() {
-        assert_eq!(Report::of(&measured(1600.0, 20.0)).unwrap().missed(), 1);
+        assert_eq!(section(&measured(1600.0, 20.0)).unwrap().missed(), 1);
         // Beyond 25 ms; 500,000 at 100 ms are then quicker for each.
-        assert_eq!(Report::of(&measured(1400.0, 26.0)).unwrap().missed(), 1);
+        assert_eq!(section(&measured(1400.0, 26.0)).unwrap().missed(), 1);
         // 111 ns and 200 ns for a socket.
-        assert_eq!(Report::of(&measured(1400.0, 10.0)).unwrap().missed(), 1);
+        assert_eq!(section(&measured(1400.0, 10.0)).unwrap().missed(), 1);
     }
 
     #[test]
     fn the_rest_of_the_page_stays() {
-        let report = Report::of(&measured(1400.0, 20.0)).unwrap();
+        let report = section(&measured(1400.0, 20.0)).unwrap();
         let first = report.page("# Page\n\nNotes.\n");
         assert!(first.starts_with("# Page\n\nNotes.\n\n<!--"), "{first}");
         let second = format!("{first}\nMore notes.\n");
@@ -289,6 +217,6 @@ mod tests {
 
     #[test]
     fn a_result_without_numbers_is_refused() {
-        assert!(Report::of(&json!({})).is_err());
+        assert!(section(&json!({})).is_err());
     }
 }
