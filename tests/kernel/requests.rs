@@ -239,7 +239,7 @@ pub fn waiting_for_a_cpu_is_not_waiting_for_the_peer() -> anyhow::Result<()> {
         // On the worker's CPU, which it keeps for a while each time that it has answered.
         let _peer = child::fork(|_| {
             sys::stay_on(cpu);
-            sys::go_first();
+            sys::go_first(1);
             loop {
                 let fd = sys::accept(fd).expect("accept");
                 hear(fd);

@@ -35,6 +35,8 @@ const RECEIVER: usize = 1;
 const SENDING: Duration = Duration::from_millis(600);
 /// How long the receiver does: to the end, but less than the 950 ms of each second that a real-time process gets.
 const RECEIVING: Duration = Duration::from_millis(850);
+/// How often it is tried.
+const ROUNDS: u64 = 10;
 
 pub fn an_interrupted_transition_hides_no_other() -> anyhow::Result<()> {
     if std::thread::available_parallelism()?.get() < 2 {
@@ -42,34 +44,49 @@ pub fn an_interrupted_transition_hides_no_other() -> anyhow::Result<()> {
     }
     let netns = Netns::enter()?;
     hand_packets_over()?;
-    // Nobody else runs on the receiver's CPU: it is always this process that packets interrupt.
-    let mut receiver = churner(RECEIVER, RECEIVING, true)?;
-    let mut sender = churner(SENDER, SENDING, false)?;
     let mut watch = TcpWatch::start(netns, &[])?;
-    receiver.go()?;
-    sender.go()?;
-    let made = watch.recv(&mut sender)?[0] + watch.recv(&mut receiver)?[0];
-    watch.expect_pairs(&[
-        ("closed>listen", 2),
-        ("closed>syn_sent", made),
-        ("listen>syn_received", made),
-        ("syn_sent>established", made),
-        ("syn_received>established", made),
-        ("established>accepted", made),
-        ("established>fin_wait_1", made),
-        ("established>close_wait", made),
-        ("fin_wait_1>fin_wait_2", made),
-        ("fin_wait_2>closed", made),
-        ("close_wait>last_ack", made),
-        ("last_ack>closed", made),
-    ])?;
-    // Else nothing was proved. Linux 6.1 is the first that leaves a program out; what is made up for is no loss.
-    let (skipped, lost) = (skipped()?, watch.losses[slot::PROGRAM_SKIPPED as usize]);
+    let (mut made, mut rounds) = (0, 0);
+    // Whether an interrupt comes at the right moment is chance. Linux 6.1 is the first that leaves a program out; what is
+    // made up for is no loss.
+    let mut proved = false;
+    while !proved && rounds < ROUNDS {
+        made += churn(&mut watch)?;
+        rounds += 1;
+        watch.expect_pairs(&[
+            ("closed>listen", 2 * rounds),
+            ("listen>closed", 2 * rounds),
+            ("closed>syn_sent", made),
+            ("listen>syn_received", made),
+            ("syn_sent>established", made),
+            ("syn_received>established", made),
+            ("established>accepted", made),
+            ("established>fin_wait_1", made),
+            ("established>close_wait", made),
+            ("fin_wait_1>fin_wait_2", made),
+            ("fin_wait_2>closed", made),
+            ("close_wait>last_ack", made),
+            ("last_ack>closed", made),
+        ])?;
+        let lost = watch.losses[slot::PROGRAM_SKIPPED as usize];
+        proved = feature::kernel_version() < (6, 1) || skipped()? > lost;
+    }
     ensure!(
-        feature::kernel_version() < (6, 1) || skipped > lost,
-        "{made} connections: {skipped} runs were left out, and {lost} of them are losses"
+        proved,
+        "{made} connections, and not one run was left out: nothing was proved"
     );
     Ok(())
+}
+
+/// One round; answers how many connections were made.
+fn churn(watch: &mut TcpWatch) -> anyhow::Result<u64> {
+    // Nobody else runs on the receiver's CPU, also when it waits: it is always a process of ours that packets interrupt.
+    let mut receiver = churner(RECEIVER, RECEIVING, true)?;
+    let mut keeper = keeper()?;
+    let mut sender = churner(SENDER, SENDING, false)?;
+    keeper.go()?;
+    receiver.go()?;
+    sender.go()?;
+    Ok(watch.recv(&mut sender)?[0] + watch.recv(&mut receiver)?[0])
 }
 
 /// Opens and closes one connection after the other, with itself. Answers how many.
@@ -79,7 +96,7 @@ fn churner(cpu: usize, time: Duration, first: bool) -> anyhow::Result<Child> {
         sys::stay_on(cpu);
         link.wait();
         if first {
-            sys::go_first();
+            sys::go_first(2);
         }
         let listener = listen(&addr, 8);
         let begin = Instant::now();
@@ -93,7 +110,22 @@ fn churner(cpu: usize, time: Duration, first: bool) -> anyhow::Result<Child> {
             sys::close(server).expect("close");
             made += 1;
         }
+        sys::close(listener).expect("close");
         report_and_stay(link, &[made]);
+    })
+}
+
+/// Keeps the receiver's CPU while the receiver waits.
+fn keeper() -> anyhow::Result<Child> {
+    child::fork(|link| {
+        sys::stay_on(RECEIVER);
+        link.wait();
+        sys::go_first(1);
+        let begin = Instant::now();
+        while begin.elapsed() < RECEIVING {
+            std::hint::spin_loop();
+        }
+        report_and_stay(link, &[]);
     })
 }
 

@@ -112,12 +112,13 @@ fn changes(sock: u64, old: u32, new: u32) {
 fn transition(work: &mut Work, sock: u64, old: u32, new: u32) -> Option<()> {
     let now = mem::now_ns();
     let passive = old == LISTEN && new == SYN_RECV;
-    // A socket that begins has no past: what stands under its address is another's.
-    let row = if old == CLOSE || passive {
-        None
-    } else {
-        TCP_SOCKETS.get_ptr_mut(sock)
-    };
+    let known = TCP_SOCKETS.get_ptr_mut(sock);
+    // SAFETY: a live map value; two CPUs change a socket's state one after the other.
+    if known.is_some_and(|row| unsafe { (*row).state } != old) {
+        lost(loss::slot::TRANSITION_UNSEEN);
+    }
+    // A socket that begins has no past: what stands under its address is another's, whose end was not seen.
+    let row = if old == CLOSE || passive { None } else { known };
     match row {
         // SAFETY: a live map value; two CPUs change a socket's state one after the other.
         Some(row) => work.socket = unsafe { *row },

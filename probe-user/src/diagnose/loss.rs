@@ -198,13 +198,6 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         Level::High,
     ),
     (
-        slot::FILE_CALLS_FULL,
-        "file_calls_full",
-        "calls of fsync() or unlink() whose end was not seen: their table was full",
-        "they are missing from the sums of their directory",
-        Level::High,
-    ),
-    (
         slot::JOURNAL_SUMS_FULL,
         "journal_sums_full",
         "journal work and sleeps not told apart by process: their table was full",
@@ -224,6 +217,13 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         "kernel stacks not kept: their table was full",
         "what these tasks slept for is not known",
         Level::Medium,
+    ),
+    (
+        slot::FILE_CALLS_FULL,
+        "file_calls_full",
+        "calls of fsync() or unlink() whose end was not seen: their table was full",
+        "they are missing from the sums of their directory",
+        Level::High,
     ),
     (
         slot::TRANSITION_UNSEEN,

@@ -81,9 +81,12 @@ pub fn stay_on(cpu: usize) {
     assert_eq!(r, 0, "sched_setaffinity to CPU {cpu}");
 }
 
-/// The calling thread gets its CPU before all ordinary ones, for as long as it wants (SCHED_FIFO).
-pub fn go_first() {
-    let param = libc::sched_param { sched_priority: 1 };
+/// The calling thread gets its CPU before all ordinary ones, and those of a lower priority, for as long as it wants
+/// (SCHED_FIFO).
+pub fn go_first(priority: i32) {
+    let param = libc::sched_param {
+        sched_priority: priority,
+    };
     // SAFETY: reads one parameter; 0 is the calling thread.
     let r = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param) };
     assert_eq!(r, 0, "sched_setscheduler(SCHED_FIFO)");
