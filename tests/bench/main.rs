@@ -5,6 +5,7 @@
 mod blocks;
 mod bpf;
 mod calls;
+mod files;
 mod floor;
 mod overhead;
 mod tcp;
@@ -12,7 +13,7 @@ mod tool;
 mod udp;
 mod variant;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
@@ -34,8 +35,12 @@ fn main() -> anyhow::Result<()> {
             rounds.parse().context("the number of rounds")?,
             PathBuf::from(stallscope),
         )?,
+        ["files", rounds, stallscope] => files::run(
+            rounds.parse().context("the number of rounds")?,
+            Path::new(stallscope),
+        )?,
         _ => anyhow::bail!(
-            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp|udp ROUNDS STALLSCOPE"
+            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp|udp|files ROUNDS STALLSCOPE"
         ),
     };
     println!("{result}");

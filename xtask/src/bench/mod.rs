@@ -2,6 +2,7 @@
 //!
 //! The measuring is done by `tests/bench`; here its numbers become ratios, verdicts and docs/bench.md.
 
+mod files;
 mod report;
 mod section;
 mod tcp;
@@ -36,6 +37,8 @@ enum What {
     Tcp(Signal),
     /// Cost of a datagram that finds its socket full; writes a section of docs/bench.md
     Udp(Signal),
+    /// Cost of an open, with and without a creation, and of watching many; writes a section of docs/bench.md
+    Files(Signal),
 }
 
 /// Options of the measurements of one signal.
@@ -81,6 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         What::Tcp(options) => signal("tcp", options, tcp::section)?,
         What::Udp(options) => signal("udp", options, udp::section)?,
+        What::Files(options) => signal("files", options, files::section)?,
     }
     Ok(())
 }
