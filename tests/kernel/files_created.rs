@@ -266,8 +266,8 @@ pub fn a_path_and_a_mount_make_the_path_that_the_process_uses() -> anyhow::Resul
             .collect();
         ensure!(shown.contains(&place.0.join("a/b")), "{shown:?} {seen:#?}");
         if tmpfs {
-            let uses = watch.files.uses.iter().flat_map(|u| &u.file_systems);
-            let last = uses.filter(|u| u.device == seen.device).next_back();
+            let mut uses = watch.files.uses.iter().flat_map(|u| &u.file_systems);
+            let last = uses.rfind(|u| u.device == seen.device);
             ensure!(last.is_some_and(|u| u.total_bytes == 64 << 20), "{last:?}");
         }
     }

@@ -211,12 +211,12 @@ pub fn a_small_ext4_runs_out_of_inodes_with_blocks_free() -> anyhow::Result<()> 
     check(&watch, child.pid, &answer[..2], &expected)?;
     let created: u64 = watch.of(child.pid).iter().map(|d| d.created).sum();
     ensure!(created == answer[2], "{created}, not {}", answer[2]);
-    let uses = watch.files.uses.iter().flat_map(|u| &u.file_systems);
+    let mut uses = watch.files.uses.iter().flat_map(|u| &u.file_systems);
     let device = Device {
         major: answer[0] as u32,
         minor: answer[1] as u32,
     };
-    let last = uses.filter(|u| u.device == device).next_back();
+    let last = uses.rfind(|u| u.device == device);
     let Some(last) = last else {
         anyhow::bail!("{device:?} was not asked: {:#?}", watch.files.uses.last());
     };
