@@ -61,6 +61,9 @@ impl From<&Directory> for Sums {
     }
 }
 
+/// A team at work in a directory: file system, inode, path.
+type Place<'a> = (TeamKey, Device, u64, &'a [u8]);
+
 impl Sums {
     fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -106,7 +109,7 @@ impl Places {
     pub fn finish(&self, mounts: &[Mount], processes: &Processes) -> Found {
         let none = Sums::default();
         let mut found = Found::default();
-        let mut places: HashMap<(TeamKey, Device, u64, &[u8]), (Work, Members)> = HashMap::new();
+        let mut places: HashMap<Place<'_>, (Work, Members)> = HashMap::new();
         let mut creators: HashMap<(TeamKey, Device), Whole> = HashMap::new();
         // In order, so that of several example names and paths the same are shown each time.
         let rows: BTreeMap<&Key, &Directory> = self.now.iter().collect();

@@ -24,6 +24,9 @@ pub(super) struct RefusedSums {
     now: HashMap<Key, files::Refused>,
 }
 
+/// Team, call, error and file system.
+type Kind = (TeamKey, &'static str, u32, Option<Device>);
+
 impl RefusedSums {
     /// Sums at a later moment.
     pub fn learn(&mut self, rows: Vec<files::Refused>) {
@@ -46,8 +49,7 @@ impl RefusedSums {
 
     /// By team, call, error and file system.
     pub fn finish(&self, start_ns: u64, mounts: &[Mount], processes: &Processes) -> Vec<Refused> {
-        let mut rows: HashMap<(TeamKey, &'static str, u32, Option<Device>), (Refused, Members)> =
-            HashMap::new();
+        let mut rows: HashMap<Kind, (Refused, Members)> = HashMap::new();
         for (key, row) in &self.now {
             let before = self.base.get(key).copied().unwrap_or(0);
             let count = row.count.saturating_sub(before);

@@ -162,7 +162,9 @@ impl UdpReader {
         let rows: Vec<_> = table.iter().filter_map(Result::ok).collect();
         // Where the table was full, they have no row in it.
         let mut beside = self.unseen.clone();
-        rows.iter().for_each(|(key, _)| drop(beside.remove(key)));
+        for (key, _) in &rows {
+            beside.remove(key);
+        }
         reading.drops = rows
             .iter()
             .map(|(key, row)| self.drops(key, row))

@@ -56,7 +56,7 @@ log is silent. The libraries keep no answers: a page that looks up the same host
 
     tcpdump -lni any udp port 53
     timeout 10 strace -f -T -e trace=network,poll,ppoll -p PID
-    cat /proc/PID/root/etc/resolv.conf
+    nsenter --mount --target PID cat /etc/resolv.conf
 
 With systemd-resolved, `resolvectl statistics` has its cache's hits and time-outs.",
     try_: "From the safest on: keep what was looked up (a persistent connection needs no lookup at all; a cache in \
