@@ -5,6 +5,7 @@
 mod blocks;
 mod bpf;
 mod calls;
+mod dns;
 mod files;
 mod floor;
 mod overhead;
@@ -31,6 +32,10 @@ fn main() -> anyhow::Result<()> {
             rounds.parse().context("the number of rounds")?,
             PathBuf::from(stallscope),
         )?,
+        ["dns", rounds, stallscope] => dns::run(
+            rounds.parse().context("the number of rounds")?,
+            PathBuf::from(stallscope),
+        )?,
         ["udp", rounds, stallscope] => udp::run(
             rounds.parse().context("the number of rounds")?,
             PathBuf::from(stallscope),
@@ -40,7 +45,7 @@ fn main() -> anyhow::Result<()> {
             Path::new(stallscope),
         )?,
         _ => anyhow::bail!(
-            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp|udp|files ROUNDS STALLSCOPE"
+            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp|udp|dns|files ROUNDS STALLSCOPE"
         ),
     };
     println!("{result}");

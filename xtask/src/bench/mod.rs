@@ -2,6 +2,7 @@
 //!
 //! The measuring is done by `tests/bench`; here its numbers become ratios, verdicts and docs/bench.md.
 
+mod dns;
 mod files;
 mod report;
 mod section;
@@ -37,6 +38,8 @@ enum What {
     Tcp(Signal),
     /// Cost of a datagram that finds its socket full; writes a section of docs/bench.md
     Udp(Signal),
+    /// Cost of a question and its answer, and of 20,000 a second; writes a section of docs/bench.md
+    Dns(Signal),
     /// Cost of an open, with and without a creation, and of watching many; writes a section of docs/bench.md
     Files(Signal),
 }
@@ -84,6 +87,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         What::Tcp(options) => signal("tcp", options, tcp::section)?,
         What::Udp(options) => signal("udp", options, udp::section)?,
+        What::Dns(options) => signal("dns", options, dns::section)?,
         What::Files(options) => signal("files", options, files::section)?,
     }
     Ok(())
