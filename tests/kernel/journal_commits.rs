@@ -1,6 +1,7 @@
 //! Commits and fsyncs are counted exactly, and timed as their callers time them.
 
 use anyhow::{Context as _, ensure};
+use probe_common::journal::COMMITS_SENT;
 use probe_tests::{
     child::{self, Child},
     ensure_time,
@@ -66,13 +67,19 @@ fn agrees(of: &Ext4, files: u64) -> anyhow::Result<()> {
         commits.total.count == committed && committed >= files,
         "jbd2 counts {committed} commits: {commits:?}"
     );
+    // On a fast disk they may be more than are sent one by one.
+    let few = committed <= u64::from(COMMITS_SENT);
     ensure!(
-        each.len() as u64 == committed && commits.unlisted == 0,
-        "{} of {committed} commits one by one",
-        each.len()
+        each.len() as u64 + commits.unlisted == committed && (commits.unlisted == 0 || !few),
+        "{} of {committed} commits one by one, {} not",
+        each.len(),
+        commits.unlisted
     );
     let took: u64 = each.iter().map(|c| c.took_ns).sum();
-    ensure!(took == commits.total.total_ns, "{took}: {commits:?}");
+    ensure!(
+        took == commits.total.total_ns || commits.unlisted > 0 && took < commits.total.total_ns,
+        "{took}: {commits:?}"
+    );
     ensure!(commits.handles > 0 && commits.blocks > 0, "{commits:?}");
     for phases in [&commits.locking, &commits.flushing, &commits.logging] {
         ensure!(phases.count == committed, "{commits:?}");

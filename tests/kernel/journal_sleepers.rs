@@ -77,14 +77,20 @@ pub fn behind_a_commit_the_stack_says_so() -> anyhow::Result<()> {
         "{commit} + {block} of {own} ns:\n    {}",
         show()
     );
-    // The journal's thread sleeps at its work.
+    // The journal's thread sleeps at its work. A limit of the block cgroup may not hold for it, as on 6.18: then it has
+    // nothing to wait for.
+    let logging = watch.commits(&slow).logging.total_ns;
     let thread = format!("jbd2/{}-8", slow.device);
     let thread = thread.as_bytes()[..thread.len().min(15)].to_vec();
     let at_work = watch.now.sleeps.iter().any(|s| {
         let stack = watch.stack(s.stack);
         s.comm == thread && stack.is_some_and(|s| s.waits_for == WaitsFor::JournalThread)
     });
-    ensure!(at_work, "{:?}", watch.now.sleeps);
+    ensure!(
+        at_work || logging < own / 2,
+        "{logging} of {own} ns: {:?}",
+        watch.now.sleeps
+    );
     Ok(())
 }
 
