@@ -40,6 +40,10 @@ pub struct CostMeter {
     stats: Option<OwnedFd>,
     refused: bool,
     sampled: Duration,
+    /// What our programs had when this sample began. Another tool may have had the kernel measure in between.
+    base: HashMap<String, (u64, u64)>,
+    /// Time in our programs, ns, and runs, in the samples before this one.
+    before: HashMap<String, (u64, u64)>,
 }
 
 impl CostMeter {
@@ -51,6 +55,8 @@ impl CostMeter {
             stats: None,
             refused: false,
             sampled: Duration::ZERO,
+            base: HashMap::new(),
+            before: HashMap::new(),
         }
     }
 
@@ -63,6 +69,7 @@ impl CostMeter {
         }
         if self.stats.is_some() {
             if now - self.switched >= SAMPLE {
+                self.before = self.so_far(ebpf);
                 self.stats = None;
                 self.sampled += now - self.switched;
                 self.switched = now;
@@ -72,26 +79,22 @@ impl CostMeter {
                 Ok(fd) => {
                     self.stats = Some(fd);
                     self.switched = now;
+                    self.base = totals(ebpf);
                 }
                 Err(_) => self.refused = true,
             }
         }
-        let sampled = self.sampled
-            + self
-                .stats
-                .as_ref()
-                .map_or(Duration::ZERO, |_| now - self.switched);
+        // Asking costs a call for each program, so a sample under way counts only while there is no other.
+        let (so_far, sampled) = match self.stats {
+            Some(_) if self.sampled.is_zero() => (self.so_far(ebpf), now - self.switched),
+            _ => (self.before.clone(), self.sampled),
+        };
         if sampled.is_zero() {
             return None;
         }
-        let mut runs = HashMap::new();
-        let mut total = 0;
-        for (name, program) in ebpf.programs() {
-            if let Some((ns, n)) = run_info(program) {
-                total += ns;
-                runs.insert(name.to_owned(), n);
-            }
-        }
+        let total: u64 = so_far.values().map(|(ns, _)| ns).sum();
+        let runs = so_far.into_iter().map(|(name, (_, n))| (name, n));
+        let runs = runs.collect();
         let wall = (now - self.began).max(sampled);
         let scale = wall.as_secs_f64() / sampled.as_secs_f64();
         Some(KernelCost {
@@ -101,6 +104,26 @@ impl CostMeter {
             runs,
         })
     }
+
+    /// Time in our programs, ns, and runs, in all samples up to now.
+    fn so_far(&self, ebpf: &Ebpf) -> HashMap<String, (u64, u64)> {
+        let mut all = self.before.clone();
+        for (name, (ns, n)) in totals(ebpf) {
+            let (base_ns, base_n) = self.base.get(&name).copied().unwrap_or_default();
+            let sum = all.entry(name).or_default();
+            sum.0 += ns.saturating_sub(base_ns);
+            sum.1 += n.saturating_sub(base_n);
+        }
+        all
+    }
+}
+
+/// Time in each of our programs, ns, and its runs, whoever had them measured.
+fn totals(ebpf: &Ebpf) -> HashMap<String, (u64, u64)> {
+    let programs = ebpf.programs();
+    programs
+        .filter_map(|(name, program)| Some((name.to_owned(), run_info(program)?)))
+        .collect()
 }
 
 fn run_info(program: &Program) -> Option<(u64, u64)> {

@@ -146,6 +146,8 @@ pub fn programs_of(probe: &str) -> impl Iterator<Item = &'static str> {
     let programs = probes
         .filter(move |p| p.id == probe)
         .flat_map(|p| p.attachments)
+        // The kernel counts a run by where it began.
+        .filter(|a| a.category != CALLS)
         .map(|a| a.program);
     let calls = super::programs::RETURNS
         .iter()
