@@ -1,18 +1,13 @@
 //! `count` against the program's own numbers and against bpftrace beside it.
 
-use std::{
-    io::Read as _,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use probe_tests::{
-    child::{self, Child, Spawned},
-    programs,
+    bpftrace::Bpftrace,
+    child::{self, Child},
     sys::{self, Addr},
     tool::{self, Tool},
-    web,
 };
 use serde_json::Value;
 
@@ -56,31 +51,12 @@ pub fn count_equals_the_program_and_bpftrace() -> anyhow::Result<()> {
         "tracepoint:syscalls:sys_enter_connect /comm == \"{name}\"/ {{ @connect = count(); }} \
          tracepoint:syscalls:sys_enter_poll /comm == \"{name}\"/ {{ @poll = count(); }}"
     );
-    // It looks for tracefs, which need not be mounted: a mount of its own, which ends with it.
-    let mount = "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; exec \"$@\"";
-    let mut bpftrace = Spawned::start(
-        Command::new("unshare")
-            .args(["-m", "sh", "-c", mount, "sh"])
-            .arg(web::program("bpftrace", "bpftrace")?)
-            .args(["-e", &script])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null()),
-    )?;
-    let ended = programs::wait_until(&mut bpftrace.process, |pid| {
-        programs::held_by(pid).0.len() == 2
-    })?;
-    ensure!(!ended, "bpftrace ended at once");
-    // From loaded to attached.
-    std::thread::sleep(Duration::from_millis(500));
+    let bpftrace = Bpftrace::start(&script, 2)?;
     let tool = Tool::start_attached(&["count", "connect", "poll", "--duration", "60s", "--json"])?;
     caller.go()?;
     caller.recv()?;
     let output = tool.interrupt()?;
-    bpftrace.signal(libc::SIGINT);
-    let mut text = String::new();
-    let stdout = bpftrace.process.stdout.as_mut().context("no pipe")?;
-    stdout.read_to_string(&mut text)?;
+    let text = bpftrace.end()?;
     ensure!(
         output.code == Some(0),
         "exit code {:?}: {}",

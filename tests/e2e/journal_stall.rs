@@ -2,20 +2,15 @@
 //! pages' own clock; and the same load on a disk without a limit.
 //!
 //! The file system is mounted with nodelalloc: a commit then has the files' data to write, which meets the limit of
-//! the block cgroup. Kernels from 6.7 on let the journal's own blocks past it (block/blk-throttle.c).
+//! the block cgroup. On 6.18 the journal's own blocks alone pass it: commits then take milliseconds, and who calls fsync waits
+//! for its own data.
 
-use std::{
-    io::Read as _,
-    os::unix::fs::PermissionsExt as _,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use probe_tests::{
-    child::Spawned,
+    bpftrace::Bpftrace,
     ext4::Ext4,
-    programs,
     tool::{Output, Tool},
     web::{self, FastCgi, Settings, Stack},
 };
@@ -50,17 +45,14 @@ fn serve(disk: &Ext4, requests: usize) -> anyhow::Result<Run> {
         fastcgi: FastCgi::Unix,
         keep_conn: false,
     })?;
-    let mut bpftrace = commits_beside(disk)?;
+    let bpftrace = commits_beside(disk)?;
     let tool = Tool::start_attached(&["diagnose", "--pool", &pool, "--duration", "90s", "--json"])?;
     let page = format!("/write.php?n={FILES}&dir={}", disk.dir.display());
     let answers = web::get_many(stack.addr, &page, requests, WORKERS)?;
     // The worker has a few more calls to make after its answer.
     std::thread::sleep(Duration::from_millis(100));
     let output = tool.interrupt()?;
-    bpftrace.signal(libc::SIGINT);
-    let mut text = String::new();
-    let stdout = bpftrace.process.stdout.as_mut().context("no pipe")?;
-    stdout.read_to_string(&mut text)?;
+    let text = bpftrace.end()?;
     let mut beside: Vec<u64> = text
         .lines()
         .filter_map(|line| line.strip_prefix("commit ")?.parse().ok())
@@ -82,7 +74,7 @@ fn serve(disk: &Ext4, requests: usize) -> anyhow::Result<Run> {
 }
 
 /// bpftrace, which prints how long each commit of a file system took.
-fn commits_beside(disk: &Ext4) -> anyhow::Result<Spawned> {
+fn commits_beside(disk: &Ext4) -> anyhow::Result<Bpftrace> {
     let (major, minor) = disk.number;
     let dev = major << 20 | minor;
     let script = format!(
@@ -90,24 +82,7 @@ fn commits_beside(disk: &Ext4) -> anyhow::Result<Spawned> {
          tracepoint:jbd2:jbd2_end_commit /args->dev == {dev} && @start/ \
          {{ printf(\"commit %llu\\n\", nsecs - @start); @start = 0; }}"
     );
-    // It looks for tracefs, which need not be mounted: a mount of its own, which ends with it.
-    let mount = "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; exec \"$@\"";
-    let mut bpftrace = Spawned::start(
-        Command::new("unshare")
-            .args(["-m", "sh", "-c", mount, "sh"])
-            .arg(web::program("bpftrace", "bpftrace")?)
-            .args(["-e", &script])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null()),
-    )?;
-    let ended = programs::wait_until(&mut bpftrace.process, |pid| {
-        programs::held_by(pid).0.len() == 2
-    })?;
-    ensure!(!ended, "bpftrace ended at once");
-    // From loaded to attached.
-    std::thread::sleep(Duration::from_millis(500));
-    Ok(bpftrace)
+    Bpftrace::start(&script, 2)
 }
 
 /// The value that a share of them does not exceed, as the tool has it: the nearest rank.

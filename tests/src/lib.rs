@@ -10,6 +10,7 @@ pub mod harness;
 pub mod feature;
 pub mod programs;
 
+pub mod bpftrace;
 pub mod child;
 pub mod ext4;
 pub mod netns;
