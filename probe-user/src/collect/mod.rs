@@ -13,6 +13,7 @@ pub mod mounts;
 mod pace;
 mod processes;
 mod reading;
+mod root;
 mod sockets;
 mod sums;
 pub mod tcp;

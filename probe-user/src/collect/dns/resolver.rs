@@ -8,14 +8,18 @@ use std::{
     fs::File,
     io::Read as _,
     net::IpAddr,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::AsRawFd as _,
+    path::Path,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
     time::{Duration, Instant},
 };
 
 use super::Resolver;
-use crate::{collect::processes, error::Error};
+use crate::{
+    collect::{processes, root::Root},
+    error::Error,
+};
 
 /// Processes that are looked at.
 const MAX_PROCESSES: usize = 2048;
@@ -101,9 +105,9 @@ impl Resolvers {
 
 fn of_process(pid: u32) -> Option<(Identity, Resolver)> {
     let start = processes::thread_stat(pid, pid)?.start_ticks;
-    let root = open_root(pid)?;
-    let resolv = read(&root, c"etc/resolv.conf");
-    let nsswitch = read(&root, c"etc/nsswitch.conf");
+    let root = Root::of(Path::new(&format!("/proc/{pid}"))).ok()?;
+    let resolv = read(&root, b"etc/resolv.conf");
+    let nsswitch = read(&root, b"etc/nsswitch.conf");
     let environ = File::open(format!("/proc/{pid}/environ")).map(limited);
     let environ = environ.unwrap_or_default();
     // Another process may have come in its place meanwhile.
@@ -112,38 +116,9 @@ fn of_process(pid: u32) -> Option<(Identity, Resolver)> {
     same.then_some(((pid, start), resolver))
 }
 
-/// The root directory of a process.
-fn open_root(pid: u32) -> Option<OwnedFd> {
-    let path = std::ffi::CString::new(format!("/proc/{pid}/root")).ok()?;
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: makes a descriptor that nobody else owns, or fails.
-    let fd = unsafe { libc::open(path.as_ptr(), flags) };
-    // SAFETY: as above.
-    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// A regular file below a root, whose symbolic links stay inside; anything else is not opened at all.
-fn read(root: &OwnedFd, path: &std::ffi::CStr) -> Option<Vec<u8>> {
-    // SAFETY: plain integers, for which zero is valid.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: a path and a structure that live through the call; makes a descriptor that nobody else owns, or fails.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            root.as_raw_fd(),
-            path.as_ptr(),
-            &raw const how,
-            size_of::<libc::open_how>(),
-        )
-    };
-    if fd < 0 {
-        return None;
-    }
-    // SAFETY: as above.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    let file = File::from(fd);
+/// A regular file below a root; anything else is not opened at all.
+fn read(root: &Root, path: &[u8]) -> Option<Vec<u8>> {
+    let file = File::from(root.open(path).ok()?);
     if !file.metadata().ok()?.is_file() {
         return None;
     }
@@ -307,7 +282,7 @@ mod tests {
         assert!(known.iter().all(|r| r.pid == pid));
         assert_eq!(
             known.len(),
-            usize::from(std::path::Path::new("/etc/resolv.conf").is_file())
+            usize::from(Path::new("/etc/resolv.conf").is_file())
         );
     }
 }

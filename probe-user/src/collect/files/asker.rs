@@ -5,8 +5,7 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File},
-    io,
+    fs, io,
     os::{fd::AsRawFd, fd::OwnedFd, unix::fs::MetadataExt},
     path::PathBuf,
     sync::{
@@ -19,12 +18,13 @@ use std::{
 
 use super::{
     Device, FsUse, Uses,
-    place::{self, Found, Text, entry_of, open_in_root},
+    place::{self, Found, Text, entry_of},
 };
 use crate::{
     collect::{
         monotonic_ns,
         mounts::{self, Asking, Entry, Mount},
+        root::Root,
     },
     error::Error,
 };
@@ -360,8 +360,7 @@ impl Work {
 
 /// Asks one file system how full it is, through one of its mount points.
 fn ask(namespace: &Namespace, entry: &Entry) -> io::Result<FsUse> {
-    let root = File::open(namespace.process.join("root"))?;
-    let fd = open_in_root(&root, &entry.mount.mount_point)?;
+    let fd = Root::of(&namespace.process)?.open(&entry.mount.mount_point)?;
     // Another mount may cover this one.
     if entry_of(&fd, &namespace.entries).map(|e| e.mount.device) != Some(entry.mount.device) {
         return Err(io::Error::other("covered by another mount"));
@@ -415,7 +414,7 @@ mod tests {
                 .iter()
                 .filter(|u| u.device == root.device)
                 .collect();
-            let expected = statvfs(&File::open("/").unwrap().into()).unwrap();
+            let expected = statvfs(&fs::File::open("/").unwrap().into()).unwrap();
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].inodes, expected.f_files);
             assert_eq!(found[0].total_bytes, expected.f_blocks * expected.f_frsize);

@@ -1,11 +1,10 @@
 //! Which directory a path means that a process passed.
 
 use std::{
-    ffi::{CString, OsStr},
+    ffi::OsStr,
     fs::{self, File},
-    io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
         unix::fs::MetadataExt,
     },
@@ -13,7 +12,10 @@ use std::{
 };
 
 use super::Device;
-use crate::collect::mounts::{self, Asking, Entry};
+use crate::collect::{
+    mounts::{self, Asking, Entry},
+    root::Root,
+};
 
 /// The directory part of a path, as it was passed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,8 +85,8 @@ pub fn find(text: &Text) -> Option<Found> {
 
 /// The directory itself, through links, if it is there.
 fn look(process: &Path, absolute: &[u8], entries: &[Entry]) -> Option<Found> {
-    let root = File::open(process.join("root")).ok()?;
-    let fd = open_in_root(&root, absolute).ok()?;
+    let fd = Root::of(process).and_then(|root| root.open(absolute));
+    let fd = fd.ok()?;
     let entry = entry_of(&fd, entries)?;
     let inode = File::from(fd.try_clone().ok()?).metadata().ok()?.ino();
     let real = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
@@ -106,30 +108,6 @@ pub fn entry_of<'a>(fd: &OwnedFd, entries: &'a [Entry]) -> Option<&'a Entry> {
     let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
     let id: u32 = id.trim().parse().ok()?;
     entries.iter().find(|entry| entry.id == id)
-}
-
-/// Opens what lies below a root, as a mere place (O_PATH): links that lead out of it do not.
-pub fn open_in_root(root: &File, path: &[u8]) -> io::Result<OwnedFd> {
-    let path = CString::new(path).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: integers only, for which all zero is valid.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: a NUL-terminated path and a valid structure with its size.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            root.as_raw_fd(),
-            path.as_ptr(),
-            &raw const how,
-            size_of::<libc::open_how>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor, which nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Takes away what does not change where a path leads, as far as the text tells. `None` when it goes up: what is
