@@ -85,6 +85,9 @@ impl Ext4 {
         let dir = place.path().join("mnt");
         fs::create_dir(&dir)?;
         mount(&device, &dir, options)?;
+        if let Some(image) = &image {
+            image.goes_with_its_mount()?;
+        }
         let rdev = fs::metadata(&device)?.rdev();
         let mut mounted = Self {
             dir,
@@ -192,7 +195,27 @@ struct Loop {
 /// ioctl(2) numbers of include/uapi/linux/loop.h.
 const LOOP_SET_FD: libc::Ioctl = 0x4c00;
 const LOOP_CLR_FD: libc::Ioctl = 0x4c01;
+const LOOP_SET_STATUS64: libc::Ioctl = 0x4c04;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+/// `struct loop_info64` of the same header.
+#[repr(C)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    sizelimit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    names: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
 
 impl Loop {
     fn make(mkfs: &Path, place: &Path, inodes: Option<u32>) -> anyhow::Result<Self> {
@@ -235,6 +258,20 @@ impl Loop {
             }
         }
         bail!("no loop device: {}", std::io::Error::last_os_error())
+    }
+}
+
+impl Loop {
+    /// Has the kernel detach it when nobody mounts or opens it any more: a run that is killed leaves no device.
+    fn goes_with_its_mount(&self) -> anyhow::Result<()> {
+        // SAFETY: integers and arrays of them, for which zero is valid.
+        let mut status: LoopInfo = unsafe { std::mem::zeroed() };
+        status.flags = LO_FLAGS_AUTOCLEAR;
+        // SAFETY: takes an open descriptor and a structure of the kernel's layout.
+        let set =
+            unsafe { libc::ioctl(self.file.as_raw_fd(), LOOP_SET_STATUS64, &raw const status) };
+        ensure!(set == 0, "loop device: {}", std::io::Error::last_os_error());
+        Ok(())
     }
 }
 

@@ -12,6 +12,8 @@
 //! - Events are [`Unseen`], everywhere: some machines run no BPF program on top of a process of their own that is hidden from
 //!   tracing (found on a cloud VM whose first process has not a single sched_switch), interrupts that come upon it included.
 
+mod mounts;
+
 use std::{
     collections::HashMap,
     io::Write as _,
@@ -142,6 +144,10 @@ pub fn run(suite: &str, tests: &[Test], prepare: fn() -> anyhow::Result<()>) -> 
     }));
     println!("running {} {suite} tests", chosen.len());
     let begun = Instant::now();
+    if let Err(error) = mounts::keep_to_ourselves() {
+        println!("cannot keep mounts to ourselves: {error:#}");
+        return ExitCode::from(101);
+    }
     if let Err(error) = prepare() {
         println!("cannot prepare: {error:#}");
     }
