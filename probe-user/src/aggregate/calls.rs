@@ -87,7 +87,7 @@ impl From<&StatKey> for Key {
 }
 
 /// The sums of every (thread, operation, peer): those of the last reading that had them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CallSums {
     base: HashMap<Key, Totals>,
     now: HashMap<Key, Totals>,

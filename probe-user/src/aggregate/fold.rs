@@ -38,6 +38,7 @@ pub struct About {
 }
 
 /// Takes in the readings of one window: sums are bounded, except that each followed thread has a row.
+#[derive(Clone)]
 pub struct Aggregator {
     about: About,
     end_ns: u64,
@@ -58,12 +59,14 @@ pub struct Aggregator {
 }
 
 /// A thread when the window began.
+#[derive(Clone)]
 struct Base {
     life: Parts,
     open: Option<OpenBase>,
 }
 
 /// The request that was open when the window began.
+#[derive(Clone)]
 struct OpenBase {
     start_ns: u64,
     parts: Parts,
@@ -71,6 +74,7 @@ struct OpenBase {
 }
 
 /// A thread when it was last seen.
+#[derive(Clone)]
 struct Seen {
     process: ProcessId,
     life: Parts,
@@ -78,7 +82,7 @@ struct Seen {
 }
 
 /// What a process served.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Served {
     requests: u64,
     time_ns: u64,
@@ -187,6 +191,18 @@ impl Aggregator {
                 start_ns: self.end_ns,
                 ..self.about.clone()
             })
+        }
+    }
+
+    /// A window that begins at `base`, a reading of everything that this one has taken in last.
+    pub fn successor(&self, start_unix_ns: u64, base: &Reading) -> Self {
+        let about = About {
+            start_unix_ns,
+            ..self.about.clone()
+        };
+        Self {
+            signals: self.signals.successor(),
+            ..Self::since(about, base)
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Owner {
 }
 
 /// The processes that the readings told of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Processes {
     known: BTreeMap<ProcessId, Process>,
 }

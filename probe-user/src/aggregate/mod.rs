@@ -9,6 +9,7 @@ mod identity;
 pub mod journal;
 mod peer;
 mod requests;
+mod rolling;
 mod series;
 pub mod tcp;
 mod team;
@@ -22,10 +23,12 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
+pub use crate::collect::Cost;
 pub use durations::Durations;
 pub use fold::{About, Aggregator};
 pub use identity::group_name;
 pub use peer::Peer;
+pub use rolling::{Look, Rolling};
 pub use team::Team;
 pub use timed::Timed;
 pub use window::*;

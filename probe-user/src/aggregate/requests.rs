@@ -16,14 +16,14 @@ use super::{
 };
 
 /// What a group's requests did, while the window fills.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct GroupSum {
     group: Group,
     peers: HashMap<u64, PeerSum>,
     slowest: Vec<Request>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct PeerSum {
     done: Use,
     open: Use,

@@ -4,7 +4,10 @@
 use probe_common::part;
 
 use super::{Durations, Peer, dns::Dns, files::Files, journal::Journal, tcp::Tcp, udp::Udp};
-use crate::{attach::ProbeStatus, collect::Process};
+use crate::{
+    attach::ProbeStatus,
+    collect::{Cost, Process},
+};
 
 /// Durations as an HDR histogram, ns: 2 significant digits from 1.024 µs up, 8 KB for a
 /// second. Counts saturate at 4 billion.
@@ -90,21 +93,6 @@ pub struct Window {
     pub losses: Vec<u64>,
     /// What watching cost.
     pub cost: Cost,
-}
-
-/// What watching cost.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cost {
-    /// Time in our kernel programs, ns over the window (`None` where the kernel does not tell).
-    pub kernel_ns: Option<u64>,
-    /// CPU time of this process, ns.
-    pub own_cpu_ns: u64,
-    /// Resident memory of this process, bytes.
-    pub rss_bytes: u64,
-    /// Memory of the maps, bytes.
-    pub map_bytes: u64,
-    /// From start to the first data, ns.
-    pub start_ns: u64,
 }
 
 /// A process and where its time went in the window.

@@ -38,6 +38,44 @@ A second Ctrl-C stops at once. Progress is shown on stderr.
 Exit code: 0 nothing at warning or above, 1 something is, 2 it could not do its job.
 A reader that goes away (`| head`) does not change it.";
 
+/// `record --help`.
+pub const RECORD: &str = "\
+Examples:
+  sudo stallscope record shop.rec --pool shop          until Ctrl-C
+  sudo stallscope record night.rec --max-size 200M -d 8h
+  stallscope replay shop.rec
+
+What was written can be read even if a full disk or kill -9 cut it short.
+Exit code: 0, or 2 when it could not do its job.";
+
+/// `replay --help`.
+pub const REPLAY: &str = "\
+Examples:
+  stallscope replay shop.rec                 the report, as diagnose would have given it
+  stallscope replay shop.rec --view          the live view; space pauses
+  stallscope replay shop.rec --html > shop.html
+  stallscope replay shop.rec --redact --markdown
+
+Exit code: as of diagnose: 0 nothing found, 1 something found, 2 it failed.";
+
+/// `demo --help`.
+pub const DEMO: &str = "\
+Examples:
+  stallscope demo             the report on a shop whose pages take seconds
+  stallscope demo --view      the same in the live view
+
+Exit code: as of replay.";
+
+/// `diff --help`.
+pub const DIFF: &str = "\
+Examples:
+  sudo stallscope diagnose --json > before.json
+  ...                                        # mend what it named
+  sudo stallscope diagnose --json > after.json
+  stallscope diff before.json after.json
+
+Exit code: 0 better, 1 worse, 3 the same, 4 not comparable, 2 it failed.";
+
 /// `count --help`.
 pub const COUNT: &str = "\
 Examples:

@@ -3,6 +3,7 @@
 mod duration;
 mod generate;
 mod help;
+mod size;
 mod usage;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -21,10 +22,11 @@ pub use usage::{Stop, parse};
     long_about = help::ABOUT,
     after_help = help::EXAMPLES,
     max_term_width = 90,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    subcommand_negates_reqs = true
 )]
 pub struct Cli {
-    /// What to do; help when nothing is named.
+    /// What to do; the live view when nothing is named.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -37,6 +39,10 @@ pub struct Cli {
         hide_possible_values = true
     )]
     pub color: Color,
+
+    /// The live view's own arguments.
+    #[command(flatten)]
+    pub view: View,
 }
 
 /// When to use colour.
@@ -56,6 +62,22 @@ pub enum Command {
     /// Watch for a while, then say what requests wait for and what to do
     #[command(after_help = help::DIAGNOSE)]
     Diagnose(Diagnose),
+
+    /// Write what is seen to a file, to be looked at later or elsewhere
+    #[command(after_help = help::RECORD)]
+    Record(Record),
+
+    /// Report on a recording, or show it in the live view; needs no rights
+    #[command(after_help = help::REPLAY)]
+    Replay(Replay),
+
+    /// Show what stallscope finds, from a recording that it carries
+    #[command(after_help = help::DEMO)]
+    Demo(Demo),
+
+    /// Compare two reports or recordings: what got better or worse
+    #[command(after_help = help::DIFF)]
+    Diff(Diff),
 
     /// Count system calls by process, with their errors
     #[command(after_help = help::COUNT)]
@@ -148,9 +170,23 @@ pub struct Diagnose {
     /// How long to watch, up to 24h: 500ms, 10s, 2m, 1h
     #[arg(short = 'd', long, value_name = "TIME", default_value = "30s", value_parser = duration::watch, allow_hyphen_values = true)]
     pub duration: Duration,
-    /// One JSON document on stdout instead of text
-    #[arg(long)]
-    pub json: bool,
+    /// Also write a recording to this file, for `replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// How the report is written.
+    #[command(flatten)]
+    pub output: Output,
+    /// What to watch.
+    #[command(flatten)]
+    pub watch: Watch,
+    /// Targets.
+    #[command(flatten)]
+    pub targets: Targets,
+}
+
+/// What to watch, for the commands that watch everything.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Watch {
     /// Do not read script names and URIs out of FastCGI requests
     #[arg(long)]
     pub no_fastcgi: bool,
@@ -160,9 +196,97 @@ pub struct Diagnose {
     /// Kernel side.
     #[command(flatten)]
     pub kernel: Kernel,
+}
+
+/// How a report is written.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Output {
+    /// One JSON document on stdout instead of text
+    #[arg(long, group = "format")]
+    pub json: bool,
+    /// One HTML file that needs nothing else, with charts
+    #[arg(long, group = "format")]
+    pub html: bool,
+    /// Markdown, to be pasted into a ticket
+    #[arg(long, group = "format")]
+    pub markdown: bool,
+    /// Replace addresses, paths, names and URIs by made-up ones
+    #[arg(long)]
+    pub redact: bool,
+}
+
+/// The live view: what runs when no command is named.
+#[derive(Args, Clone, Debug, Default)]
+pub struct View {
+    /// How often the numbers change, 100ms to 1h
+    #[arg(short = 'i', long, value_name = "TIME", default_value = "1s", value_parser = duration::interval, allow_hyphen_values = true)]
+    pub interval: Duration,
+    /// What to watch.
+    #[command(flatten)]
+    pub watch: Watch,
     /// Targets.
     #[command(flatten)]
     pub targets: Targets,
+}
+
+/// `record`.
+#[derive(Args, Debug)]
+pub struct Record {
+    /// The file to write; it must not exist yet
+    pub file: PathBuf,
+    /// Stop after this long, up to 24h [default: until Ctrl-C]
+    #[arg(short = 'd', long, value_name = "TIME", value_parser = duration::watch, allow_hyphen_values = true)]
+    pub duration: Option<Duration>,
+    /// Keep only the newest that fits into so many bytes: 500k, 50M, 2G
+    #[arg(long, value_name = "SIZE", default_value = "100M", value_parser = size::bytes)]
+    pub max_size: u64,
+    /// What to watch.
+    #[command(flatten)]
+    pub watch: Watch,
+    /// Targets.
+    #[command(flatten)]
+    pub targets: Targets,
+}
+
+/// `replay`.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// A recording
+    pub file: PathBuf,
+    /// How it is shown.
+    #[command(flatten)]
+    pub shown: Shown,
+}
+
+/// `demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// How it is shown.
+    #[command(flatten)]
+    pub shown: Shown,
+}
+
+/// How a recording is shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Shown {
+    /// In the live view, at the pace at which it was recorded
+    #[arg(long, conflicts_with = "format")]
+    pub view: bool,
+    /// As a report.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// A report (JSON) or a recording
+    pub before: PathBuf,
+    /// A later one
+    pub after: PathBuf,
+    /// One JSON document on stdout instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `count`.

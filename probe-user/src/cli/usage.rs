@@ -36,13 +36,12 @@ impl Stop {
     }
 }
 
-/// Parses the arguments, the program's name first. Without a command the answer is the help.
+/// Parses the arguments, the program's name first.
 ///
 /// # Errors
 /// [`Stop::Shown`] for help and version, [`Stop::Bad`] with one line for a bad argument.
 pub fn parse(args: &[OsString]) -> Result<Cli, Stop> {
     match Cli::try_parse_from(args) {
-        Ok(cli) if cli.command.is_none() => parse(&["stallscope".into(), "--help".into()]),
         Ok(cli) => Ok(cli),
         Err(error) if shown(&error) => Err(Stop::Shown(error)),
         Err(error) => Err(Stop::Bad(Error::Usage(line(args, &error)))),
@@ -210,14 +209,6 @@ mod tests {
         };
         assert_eq!(diagnose.targets.pids, [3, 4]);
         assert_eq!(diagnose.targets.pools, ["www"]);
-    }
-
-    #[test]
-    fn no_command_is_answered_with_the_help() {
-        let Err(Stop::Shown(text)) = run(&[]) else {
-            panic!("it ran");
-        };
-        assert!(text.to_string().contains("Start here:"));
     }
 
     #[test]

@@ -176,3 +176,62 @@ fn number(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(field))?;
     line.trim().parse().ok()
 }
+
+/// What watching cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Time in our kernel programs, ns over the window (`None` where the kernel does not tell).
+    pub kernel_ns: Option<u64>,
+    /// CPU time of this process, ns.
+    pub own_cpu_ns: u64,
+    /// Resident memory of this process, bytes.
+    pub rss_bytes: u64,
+    /// Memory of the maps, bytes.
+    pub map_bytes: u64,
+    /// From start to the first data, ns.
+    pub start_ns: u64,
+}
+
+impl Cost {
+    /// What was spent since `earlier`; memory and start are what they are now.
+    pub fn since(self, earlier: &Self) -> Self {
+        let kernel = self.kernel_ns.map(|total| {
+            // The kernel's measure is an estimate and may shrink.
+            total.saturating_sub(earlier.kernel_ns.unwrap_or_default())
+        });
+        Self {
+            kernel_ns: kernel,
+            own_cpu_ns: self.own_cpu_ns.saturating_sub(earlier.own_cpu_ns),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_costs_what_was_spent_since_the_one_before() {
+        let spent = Cost {
+            kernel_ns: Some(10),
+            own_cpu_ns: 100,
+            rss_bytes: 5,
+            ..Cost::default()
+        };
+        let total = Cost {
+            kernel_ns: Some(15),
+            own_cpu_ns: 130,
+            rss_bytes: 7,
+            ..Cost::default()
+        };
+        let cost = total.since(&spent);
+        assert_eq!(
+            (cost.kernel_ns, cost.own_cpu_ns, cost.rss_bytes),
+            (Some(5), 30, 7)
+        );
+        // The kernel's measure is an estimate and may shrink.
+        assert_eq!(spent.since(&total).kernel_ns, Some(0));
+        assert_eq!(Cost::default().since(&spent).kernel_ns, None);
+    }
+}

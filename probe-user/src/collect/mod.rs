@@ -13,6 +13,7 @@ pub mod mounts;
 mod pace;
 mod processes;
 mod reading;
+pub mod recording;
 mod root;
 mod sockets;
 mod sums;
@@ -21,6 +22,6 @@ pub mod udp;
 mod watcher;
 
 pub use collector::{Collector, monotonic_ns};
-pub use cost::KernelCost;
+pub use cost::{Cost, KernelCost};
 pub use reading::{Count, Process, Reading};
 pub use sums::CallSum;

@@ -307,6 +307,9 @@ pub struct Finding {
     pub remedies: Vec<Remedy>,
     /// Length of the window it rests on, ns.
     pub window_ns: u64,
+    /// When the first of it was seen, ns after the window's start; `None` where it was there before, or that is not known.
+    /// What begins clearly later than something else is not its cause.
+    pub first_ns: Option<u64>,
     /// Ids of the rules that found its cause.
     pub caused_by: Vec<RuleRef>,
     /// What follows from it.

@@ -1,16 +1,16 @@
 //! `stallscope diagnose`: watch for a while, then judge and report.
 
 use super::{
-    CLEAR, FOUND, Setup,
+    Setup,
     live::{Live, ended_unseen},
     output::{self, Progress},
+    report,
     signals::{End, Signals},
 };
 use crate::{
     aggregate::{Aggregator, Window},
     attach::{Mode, Options, Signals as Watched},
     cli::Diagnose,
-    diagnose::{self, Severity},
     error::Error,
     present,
     target::Target,
@@ -23,10 +23,10 @@ pub async fn run(args: &Diagnose, target: Target, setup: Setup) -> Result<u8, Er
         mode: Mode::Ledger {
             follow_all: target.is_all(),
         },
-        log: args.kernel.verbose,
-        fastcgi: !args.no_fastcgi,
+        log: args.watch.kernel.verbose,
+        fastcgi: !args.watch.no_fastcgi,
         signals: Watched::ALL,
-        netns_of: args.netns,
+        netns_of: args.watch.netns,
         ..Options::default()
     };
     let mut live = Live::start(&options, target, setup.started)?;
@@ -49,23 +49,13 @@ pub async fn run(args: &Diagnose, target: Target, setup: Setup) -> Result<u8, Er
     if end == End::Target && saw_nothing(&window) {
         return Err(ended_unseen(&words));
     }
-    let diagnosis = diagnose::run(&window);
-    let report = if args.json {
-        present::json::report(&window, &diagnosis)
-    } else {
-        present::text::report(&window, &diagnosis, setup.style)
-    };
     if let Some(note) = end.note() {
         output::complain(&format!(
             "{note} after {}; the report covers that time",
             present::units::duration(window.duration_ns)
         ));
     }
-    output::print(&report)?;
-    Ok(match diagnosis.worst() {
-        Some(worst) if worst >= Severity::Warning => FOUND,
-        _ => CLEAR,
-    })
+    report::print(window, args.output, setup.style)
 }
 
 fn saw_nothing(window: &Window) -> bool {

@@ -2,6 +2,7 @@
 
 mod count;
 mod diagnose;
+mod diff;
 mod dns;
 mod doctor;
 mod fs;
@@ -9,10 +10,14 @@ mod live;
 mod output;
 mod own;
 mod pages;
+mod record;
+mod replay;
+mod report;
 mod screen;
 mod signals;
 mod tcp;
 mod udp;
+mod view;
 mod workers;
 
 use std::time::Instant;
@@ -62,9 +67,19 @@ pub fn run(cli: Cli, started: Instant) -> Result<u8, Error> {
         },
     };
     match cli.command {
-        None => Ok(CLEAR),
+        None => {
+            let target = prepare(&cli.view.targets, &cli.view.watch.kernel)?.0;
+            runtime()?.block_on(view::run(&cli.view, target, setup))
+        }
+        Some(Command::Record(args)) => {
+            let target = prepare(&args.targets, &args.watch.kernel)?.0;
+            runtime()?.block_on(record::run(&args, target, setup))
+        }
+        Some(Command::Replay(args)) => replay::run(&args, setup),
+        Some(Command::Demo(args)) => replay::demo(&args, setup),
+        Some(Command::Diff(args)) => diff::run(&args, setup),
         Some(Command::Diagnose(args)) => {
-            let target = prepare(&args.targets, &args.kernel)?.0;
+            let target = prepare(&args.targets, &args.watch.kernel)?.0;
             runtime()?.block_on(diagnose::run(&args, target, setup))
         }
         Some(Command::Count(args)) => {

@@ -12,7 +12,6 @@ use super::{
     own,
     screen::Screen,
     signals::{End, Signals},
-    workers::since,
 };
 use crate::{
     aggregate::{About, Aggregator, Window},
@@ -155,7 +154,7 @@ impl Pages<'_> {
             }
             older.push(reading);
             let cost = live.cost();
-            let window = older.signals_window(live.probes(), since(cost, &spent[0]));
+            let window = older.signals_window(live.probes(), cost.since(&spent[0]));
             let text = if args.json {
                 (self.json)(&window)
             } else {

@@ -11,7 +11,7 @@ use super::{
     signals::{End, Signals},
 };
 use crate::{
-    aggregate::{Aggregator, Cost},
+    aggregate::Aggregator,
     attach::{Mode, Options},
     cli::Workers,
     error::Error,
@@ -58,7 +58,7 @@ pub async fn run(args: &Workers, target: Target, setup: Setup) -> Result<u8, Err
         base = live.collector.threads()?;
         window.push(base.clone());
         let total = live.cost();
-        let window = window.finish(live.probes(), since(total, &spent));
+        let window = window.finish(live.probes(), total.since(&spent));
         spent = total;
         let text = if args.json {
             present::workers::json(&window)
@@ -85,45 +85,4 @@ pub async fn run(args: &Workers, target: Target, setup: Setup) -> Result<u8, Err
         output::complain(note);
     }
     Ok(CLEAR)
-}
-
-/// What one table cost: `total` less what was spent before it.
-pub(super) fn since(total: Cost, spent: &Cost) -> Cost {
-    let less = |total: Option<u64>, spent: Option<u64>| {
-        Some(total?.saturating_sub(spent.unwrap_or_default()))
-    };
-    Cost {
-        kernel_ns: less(total.kernel_ns, spent.kernel_ns),
-        own_cpu_ns: total.own_cpu_ns.saturating_sub(spent.own_cpu_ns),
-        ..total
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_costs_what_was_spent_since_the_one_before() {
-        let spent = Cost {
-            kernel_ns: Some(10),
-            own_cpu_ns: 100,
-            rss_bytes: 5,
-            ..Cost::default()
-        };
-        let total = Cost {
-            kernel_ns: Some(15),
-            own_cpu_ns: 130,
-            rss_bytes: 7,
-            ..Cost::default()
-        };
-        let cost = since(total, &spent);
-        assert_eq!(
-            (cost.kernel_ns, cost.own_cpu_ns, cost.rss_bytes),
-            (Some(5), 30, 7)
-        );
-        // The kernel's measure is an estimate and may shrink.
-        assert_eq!(since(spent, &total).kernel_ns, Some(0));
-        assert_eq!(since(Cost::default(), &spent).kernel_ns, None);
-    }
 }

@@ -242,6 +242,7 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: words::remedies(case),
         window_ns: case.window.duration_ns,
+        first_ns: None,
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

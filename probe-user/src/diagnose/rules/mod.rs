@@ -207,6 +207,7 @@ pub(crate) fn finding_for_tests() -> Finding {
         evidence: Vec::new(),
         remedies: Vec::new(),
         window_ns: 0,
+        first_ns: None,
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

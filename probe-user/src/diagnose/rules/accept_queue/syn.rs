@@ -106,6 +106,7 @@ pub(super) fn check(window: &Window, tcp: &Tcp) -> Option<Finding> {
         ],
         remedies: remedies(tcp, listener),
         window_ns: window.duration_ns,
+        first_ns: None,
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     })
