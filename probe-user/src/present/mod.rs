@@ -1,6 +1,7 @@
 //! Writes windows and findings as text and JSON. No thresholds, no decisions; every name from the traced
 //! system goes through [`escape`], which is also where a `--redact` would cut in.
 
+mod bar;
 pub mod count;
 pub mod dns;
 pub mod doctor;
@@ -16,6 +17,7 @@ mod names;
 mod page;
 pub mod redact;
 pub mod rules;
+mod spark;
 mod style;
 pub mod tcp;
 pub mod text;

@@ -12,11 +12,12 @@ use super::{
     Style, escape,
     layout::{cell, right},
     page::{self, Sheet, labelled},
+    spark::spark,
     units::{bytes, count, duration, mean, percent, plural},
 };
 use crate::aggregate::{
     Window,
-    udp::{Agreement, Dropping, QueuePoint, Udp, UdpCounters},
+    udp::{Agreement, Dropping, Udp, UdpCounters},
 };
 
 /// Columns of the numbers at the right of a row.
@@ -67,7 +68,7 @@ pub(super) fn closest(udp: &Udp) -> Option<String> {
     ))
 }
 
-fn unseen(udp: &Udp, window: &Window) -> Vec<String> {
+pub(super) fn unseen(udp: &Udp, window: &Window) -> Vec<String> {
     let parts = [
         (
             "udp_drops",
@@ -175,7 +176,7 @@ impl Page<'_> {
         });
         Some(format!(
             "queue {} at most {}{held}",
-            spark(&s.queue, limit, self.length_ns),
+            over_time(s, limit, self.length_ns, SPARK),
             bytes(most.bytes),
         ))
     }
@@ -276,8 +277,14 @@ impl Page<'_> {
     }
 }
 
+/// A socket's queue over the window, in at most so many columns, against the limit.
+pub(super) fn over_time(s: &Dropping, limit: u64, length_ns: u64, columns: usize) -> String {
+    let points = s.queue.iter().map(|p| (p.at_ns, p.bytes));
+    spark(points, limit, length_ns, columns)
+}
+
 /// A rate in at most 8 columns: `7,243/s`, `1.2 M/s`.
-fn short(per_s: f64) -> String {
+pub(super) fn short(per_s: f64) -> String {
     if per_s < 99_999.5 {
         format!("{}/s", mean(per_s))
     } else if per_s < 999_500.0 {
@@ -290,7 +297,7 @@ fn short(per_s: f64) -> String {
 }
 
 /// How long the buffer lasts at the worst rate.
-fn lasts(s: &Dropping) -> String {
+pub(super) fn lasts(s: &Dropping) -> String {
     let (Some(limit), Some(each)) = (s.rcvbuf_bytes, s.datagram_bytes) else {
         return "?".to_owned();
     };
@@ -301,7 +308,7 @@ fn lasts(s: &Dropping) -> String {
 }
 
 /// Who reads it, why it drops, who sends.
-fn whose(s: &Dropping) -> String {
+pub(super) fn whose(s: &Dropping) -> String {
     let mut pieces: Vec<String> = s
         .owners
         .iter()
@@ -345,7 +352,7 @@ fn whose(s: &Dropping) -> String {
 }
 
 /// Whether three counts of the same drops agree.
-fn agreement(a: &Agreement) -> Option<String> {
+pub(super) fn agreement(a: &Agreement) -> Option<String> {
     let mut counts = Vec::new();
     if let Some(n) = a.traced {
         counts.push(format!("seen {}", count(n)));
@@ -375,25 +382,4 @@ fn agreement(a: &Agreement) -> Option<String> {
         "Drops at full buffers: {}; {verdict}",
         counts.join(", ")
     ))
-}
-
-/// A queue over time: the most in each of [`SPARK`] stretches of the window, against the limit.
-fn spark(points: &[QueuePoint], limit: u64, length_ns: u64) -> String {
-    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let columns = SPARK.min(points.len().max(1));
-    let mut most: Vec<Option<u64>> = vec![None; columns];
-    for p in points {
-        let at = (u128::from(p.at_ns) * columns as u128 / u128::from(length_ns.max(1))) as usize;
-        let place = &mut most[at.min(columns - 1)];
-        *place = Some(place.unwrap_or(0).max(p.bytes));
-    }
-    most.into_iter()
-        .map(|bytes| match bytes {
-            None => ' ',
-            Some(bytes) => {
-                let level = bytes as f64 / limit.max(1) as f64 * (LEVELS.len() - 1) as f64;
-                LEVELS[(level.round() as usize).min(LEVELS.len() - 1)]
-            }
-        })
-        .collect()
 }

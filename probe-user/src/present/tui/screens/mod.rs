@@ -1,5 +1,6 @@
 //! The screens, in the order of their keys.
 
+mod cells;
 mod events;
 mod files;
 mod names;
