@@ -29,6 +29,7 @@ pub use fold::{About, Aggregator};
 pub use identity::group_name;
 pub use peer::Peer;
 pub use rolling::{Look, Rolling};
+pub use series::Grown;
 pub use team::Team;
 pub use timed::Timed;
 pub use window::*;

@@ -28,6 +28,8 @@ struct PeerSum {
     done: Use,
     open: Use,
     assumed_ns: u64,
+    /// When the first request of [`Use::mostly`] began, CLOCK_MONOTONIC ns.
+    mostly_since: Option<u64>,
     wait_per_request: Histogram,
 }
 
@@ -37,16 +39,29 @@ impl Default for PeerSum {
             done: Use::default(),
             open: Use::default(),
             assumed_ns: 0,
+            mostly_since: None,
             wait_per_request: new_histogram(),
         }
     }
 }
 
+/// The earlier of two moments, as far as they are known.
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.into_iter().chain(b).min()
+}
+
 impl PeerSum {
+    /// Takes note of a request that waited mostly for this peer.
+    fn mostly(&mut self, one: &Use, request: &Request) {
+        let began = (one.mostly > 0).then_some(request.start_ns);
+        self.mostly_since = earlier(self.mostly_since, began);
+    }
+
     fn add(&mut self, other: &Self) {
         self.done.add(&other.done);
         self.open.add(&other.open);
         self.assumed_ns += other.assumed_ns;
+        self.mostly_since = earlier(self.mostly_since, other.mostly_since);
         add_histogram(&mut self.wait_per_request, &other.wait_per_request);
     }
 }
@@ -130,6 +145,7 @@ impl GroupSum {
             let one = use_of(used, &PeerUse::ZERO, used.wait_ns, wall);
             let sum = self.peer(used.peer);
             sum.done.add(&one);
+            sum.mostly(&one, request);
             record_n(&mut sum.wait_per_request, used.wait_ns, 1);
         }
         if request.other_peers_ns > 0 {
@@ -166,13 +182,15 @@ impl GroupSum {
             let mut one = use_of(used, before, wait, wall);
             one.longest_ns = longest;
             one.longest_sum_ns = longest.min(wait);
-            self.peer(used.peer).open.add(&one);
+            let sum = self.peer(used.peer);
+            sum.open.add(&one);
+            sum.mostly(&one, piece.request);
         }
         // The request has no slot yet for the peer it hangs on.
         if let Some((peer, ns)) = assumed {
             let sum = self.peer(peer);
             sum.assumed_ns += ns;
-            sum.open.add(&Use {
+            let one = Use {
                 requests: 1,
                 mostly: u64::from(ns > wall / 2),
                 wait_ns: ns,
@@ -180,7 +198,9 @@ impl GroupSum {
                 longest_sum_ns: ns,
                 waits: 1,
                 ..Use::default()
-            });
+            };
+            sum.open.add(&one);
+            sum.mostly(&one, piece.request);
         }
         if piece.request.other_peers_ns > 0 {
             let wait_ns = piece.request.other_peers_ns.min(wall);
@@ -235,6 +255,7 @@ impl GroupSum {
             done: sum.done,
             open: sum.open,
             assumed_ns: sum.assumed_ns,
+            mostly_since_ns: sum.mostly_since.map(|at| at.saturating_sub(start_ns)),
             wait_per_request: sum.wait_per_request,
             exchange: Durations::default(),
         };

@@ -76,6 +76,58 @@ impl<P: Copy> Series<P> {
     }
 }
 
+/// How far sums had come at a moment of a window, in order of time: points of a [`Growth`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grown<const N: usize> {
+    /// When, ns after the window's start.
+    pub at_ns: u64,
+    /// Since then, by sum.
+    pub since_start: [u64; N],
+}
+
+/// How far sums come over time. What is left out between two points is in the later one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Growth<const N: usize> {
+    /// What the sums were when the window began.
+    base: Option<[u64; N]>,
+    moments: Series<(u64, [u64; N])>,
+}
+
+impl<const N: usize> Growth<N> {
+    /// One that begins with these sums.
+    pub fn from(base: [u64; N]) -> Self {
+        Self {
+            base: Some(base),
+            moments: Series::default(),
+        }
+    }
+
+    /// A later moment; sums of before are 0 where nothing else was said.
+    pub fn step(&mut self, at_ns: u64, sums: [u64; N]) {
+        self.base.get_or_insert([0; N]);
+        self.moments.push((at_ns, sums));
+    }
+
+    /// One that goes on from the last moment of this one.
+    pub fn successor(&self) -> Self {
+        let last = self.moments.last().map(|(_, sums)| sums);
+        Self {
+            base: last.or(self.base),
+            moments: Series::default(),
+        }
+    }
+
+    /// The points.
+    pub fn points(&self, start_ns: u64) -> Vec<Grown<N>> {
+        let base = self.base.unwrap_or([0; N]);
+        let point = |(at_ns, sums): (u64, [u64; N])| Grown {
+            at_ns: at_ns.saturating_sub(start_ns),
+            since_start: std::array::from_fn(|i| sums[i].saturating_sub(base[i])),
+        };
+        self.moments.iter().map(point).collect()
+    }
+}
+
 /// The worst stretch of [`PEAK_NS`], from how far a sum had come at some moments. Between two moments further
 /// apart it may have grown in a jump, so the peak is at least that.
 #[derive(Clone, Debug, Default)]
@@ -151,6 +203,23 @@ mod tests {
             assert_eq!(points.last().copied(), length.checked_sub(1));
             assert!(points.windows(2).all(|p| p[0] < p[1]), "{length}");
         }
+    }
+
+    #[test]
+    fn growth_is_told_from_the_start_of_each_window() {
+        let mut growth = Growth::default();
+        growth.step(10, [3, 1]);
+        growth.step(20, [5, 5]);
+        let points = |g: &Growth<2>, start| -> Vec<(u64, [u64; 2])> {
+            let points = g.points(start).into_iter();
+            points.map(|p| (p.at_ns, p.since_start)).collect()
+        };
+        assert_eq!(points(&growth, 5), [(5, [3, 1]), (15, [5, 5])]);
+        let mut next = growth.successor();
+        assert!(next.points(20).is_empty());
+        next = next.successor();
+        next.step(30, [6, 7]);
+        assert_eq!(points(&next, 20), [(10, [1, 2])]);
     }
 
     #[test]

@@ -200,6 +200,9 @@ pub struct PeerTime {
     /// Of `open.wait_ns`: waits that had not ended when the window did. Their length is a fact, that it
     /// is this peer is inferred from the request's exchanges so far.
     pub assumed_ns: u64,
+    /// When the first request began that waited for it for the larger part of its time, ns after the window's start (0
+    /// when before); `None` when there was none.
+    pub mostly_since_ns: Option<u64>,
     /// Time blocked on it by finished request, ns.
     pub wait_per_request: Histogram,
     /// Duration of one exchange (send to the last byte of the answer), ns, in requests or not.

@@ -16,7 +16,7 @@ use crate::{
         Peer,
         identity::{Processes, group_name},
         peer::resolve,
-        series::Peak,
+        series::{Growth, Peak},
     },
     collect::dns::{DnsReading, OpenQuestion, Questions},
 };
@@ -55,6 +55,7 @@ pub(in crate::aggregate) struct DnsFold {
     names: HashMap<u32, Vec<u8>>,
     open: Vec<OpenQuestion>,
     peak: Option<Peak>,
+    timeline: Growth<2>,
     /// The last moment that was told, and what had been asked by then.
     last: Option<(u64, u64)>,
     resolvers: Vec<Resolver>,
@@ -76,6 +77,7 @@ impl DnsFold {
                 None => Peak::from(step.at_ns, 0),
             });
             peak.step(step.at_ns, step.asked);
+            self.timeline.step(step.at_ns, [step.asked, step.answered]);
             self.last = Some((step.at_ns, step.asked));
         }
         if !reading.resolvers.is_empty() {
@@ -109,6 +111,7 @@ impl DnsFold {
             names: self.names.clone(),
             open: self.open.clone(),
             peak: self.last.map(|(at_ns, asked)| Peak::from(at_ns, asked)),
+            timeline: self.timeline.successor(),
             last: self.last,
             resolvers: self.resolvers.clone(),
         }
@@ -131,6 +134,7 @@ impl DnsFold {
         let rows = self.rows(end_ns);
         let mut dns = Dns {
             peak_per_s: self.peak.as_ref().map_or(0.0, Peak::per_s),
+            timeline: self.timeline.points(start_ns),
             waiting: self.waiting((start_ns, end_ns), &groups, peers),
             resolvers: self.resolvers(&groups),
             ..Dns::default()

@@ -8,7 +8,7 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
-use super::Peer;
+use super::{Grown, Peer};
 pub use crate::collect::dns::{Name, Resolver};
 pub(super) use fold::DnsFold;
 pub use sums::{Sums, Waits};
@@ -23,6 +23,8 @@ pub struct Dns {
     pub total: Sums,
     /// Questions a second in the worst tenth of a second, at least.
     pub peak_per_s: f64,
+    /// Asked and answered over time, everywhere.
+    pub timeline: Vec<Grown<2>>,
     /// By group of processes; most questions first.
     pub clients: Vec<Client>,
     /// By server; most questions first.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     aggregate::{
         identity::Processes,
-        series::{PEAK_NS, Peak},
+        series::{Growth, PEAK_NS, Peak},
     },
     collect::files::FilesReading,
 };
@@ -21,6 +21,7 @@ pub(in crate::aggregate) struct FilesFold {
     refused: RefusedSums,
     spaces: Spaces,
     peak: Peak,
+    timeline: Growth<1>,
     /// Where the last step stood.
     last_step: Option<(u64, u64)>,
     mounts: Vec<Mount>,
@@ -36,6 +37,7 @@ impl FilesFold {
         self.mounts(&reading.mounts);
         for step in reading.steps.iter().rev().take(1) {
             self.last_step = Some((step.at_ns, step.created));
+            self.timeline = Growth::from([step.created]);
         }
         *self = self.successor();
     }
@@ -53,6 +55,7 @@ impl FilesFold {
                 self.peak = Peak::from(start.0, start.1);
             }
             self.peak.step(step.at_ns, step.created);
+            self.timeline.step(step.at_ns, [step.created]);
             self.last_step = Some((step.at_ns, step.created));
         }
     }
@@ -73,6 +76,7 @@ impl FilesFold {
                 .last_step
                 .map(|(at_ns, created)| Peak::from(at_ns, created))
                 .unwrap_or_default(),
+            timeline: self.timeline.successor(),
             last_step: self.last_step,
             mounts: self.mounts.clone(),
         }
@@ -85,6 +89,7 @@ impl FilesFold {
         Files {
             created: found.created,
             peak_per_s: self.peak.per_s(),
+            timeline: self.timeline.points(span.0),
             places: found.places,
             other: found.other,
             creators: found.creators,

@@ -11,7 +11,7 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
-use super::{Team, Timed};
+use super::{Grown, Team, Timed};
 pub use crate::collect::mounts::{Device, Mount};
 pub(super) use fold::FilesFold;
 pub use sizes::Sizes;
@@ -27,6 +27,8 @@ pub struct Files {
     pub created: u64,
     /// In the worst tenth of a second, per second.
     pub peak_per_s: f64,
+    /// Files created over time, everywhere.
+    pub timeline: Vec<Grown<1>>,
     /// By team and directory; most created first.
     pub places: Vec<Work>,
     /// What is in no row of `places`.

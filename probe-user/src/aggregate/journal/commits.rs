@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Commits, Device};
+use super::{CommitPoint, Commits, Device};
 use crate::{
-    aggregate::{Timed, durations::nearest_rank},
+    aggregate::{Timed, durations::nearest_rank, series::MAX_POINTS},
     collect::journal,
 };
 
@@ -16,7 +16,8 @@ const MAX_SINGLE: usize = 65_536;
 pub(super) struct CommitSums {
     base: HashMap<Device, Sums>,
     now: HashMap<Device, (Sums, Option<u64>)>,
-    single: HashMap<Device, Vec<u64>>,
+    /// When each ended, CLOCK_MONOTONIC ns, and how long it took, ns.
+    single: HashMap<Device, Vec<(u64, u64)>>,
     single_lost: bool,
 }
 
@@ -57,7 +58,7 @@ impl CommitSums {
         for commit in each {
             let list = self.single.entry(commit.device).or_default();
             if list.len() < MAX_SINGLE {
-                list.push(commit.took_ns);
+                list.push((commit.end_ns, commit.took_ns));
             } else {
                 self.single_lost = true;
             }
@@ -78,12 +79,16 @@ impl CommitSums {
     }
 
     /// By device.
-    pub fn finish(&self, end_ns: u64) -> impl Iterator<Item = (Device, Commits)> {
+    pub fn finish(
+        &self,
+        (start_ns, end_ns): (u64, u64),
+    ) -> impl Iterator<Item = (Device, Commits)> {
         let none = Sums::default();
         self.now.iter().map(move |(device, (now, since))| {
             let base = self.base.get(device).unwrap_or(&none);
             let total = now.total.since(&base.total);
-            let mut single = self.single.get(device).cloned().unwrap_or_default();
+            let each = self.single.get(device).map_or(&[][..], Vec::as_slice);
+            let mut single: Vec<u64> = each.iter().map(|(_, took)| *took).collect();
             single.sort_unstable();
             let exact = now.unlisted == base.unlisted
                 && !self.single_lost
@@ -98,6 +103,7 @@ impl CommitSums {
             let commits = Commits {
                 quantiles_ns: [0.5, 0.95, 0.99].map(quantile),
                 exact,
+                timeline: timeline(each, start_ns),
                 locking: now.locking.since(&base.locking),
                 flushing: now.flushing.since(&base.flushing),
                 logging: now.logging.since(&base.logging),
@@ -110,4 +116,17 @@ impl CommitSums {
             (*device, commits)
         })
     }
+}
+
+/// The longest of so many groups of commits, in order.
+fn timeline(each: &[(u64, u64)], start_ns: u64) -> Vec<CommitPoint> {
+    let together = each.len().div_ceil(MAX_POINTS).max(1);
+    let longest = each
+        .chunks(together)
+        .filter_map(|group| group.iter().max_by_key(|(_, took)| took));
+    let point = |&(ended, took_ns): &(u64, u64)| CommitPoint {
+        at_ns: ended.saturating_sub(took_ns).saturating_sub(start_ns),
+        took_ns,
+    };
+    longest.map(point).collect()
 }

@@ -37,6 +37,12 @@ pub fn disk(mount: Mount, count: u64, ns: u64, pause_ns: u64) -> Disk {
             total: Timed::of(&[(ns, count)]),
             quantiles_ns: [ns; 3],
             exact: true,
+            timeline: (0..count.min(600))
+                .map(|n| CommitPoint {
+                    at_ns: n * (ns + pause_ns),
+                    took_ns: ns,
+                })
+                .collect(),
             locking: Timed::of(&[(ns / 100, count)]),
             flushing: Timed::of(&[(ns / 50, count)]),
             logging: Timed::of(&[(ns - ns / 100 - ns / 50, count)]),

@@ -64,7 +64,7 @@ impl JournalFold {
         for mount in mounts().filter(journaled) {
             disks.entry(mount.device).or_default();
         }
-        for (device, commits) in self.commits.finish(span.1) {
+        for (device, commits) in self.commits.finish(span) {
             disks.entry(device).or_default().commits = commits;
         }
         for (device, syncs) in self.work.syncs(span.1, processes) {

@@ -104,6 +104,8 @@ pub struct Commits {
     pub flushing: Timed,
     /// Of `total`: writing the journal.
     pub logging: Timed,
+    /// Single commits over time: of those close together the longest. Empty where they are not known one by one.
+    pub timeline: Vec<CommitPoint>,
     /// From one start to the next.
     pub interval: Timed,
     /// Commits that hold a change of a synchronous handle (O_SYNC, dirsync); an fsync() does not mark them.
@@ -112,6 +114,15 @@ pub struct Commits {
     pub blocks_logged: u64,
     /// One that has not ended: how long it has taken, ns.
     pub under_way_ns: Option<u64>,
+}
+
+/// A commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitPoint {
+    /// When it began, ns after the window's start; 0 when before.
+    pub at_ns: u64,
+    /// How long it took, ns.
+    pub took_ns: u64,
 }
 
 /// fsync and its kin of a team on a file system.

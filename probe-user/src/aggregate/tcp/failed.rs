@@ -63,11 +63,13 @@ impl Failed {
         }
     }
 
-    /// Connects that failed with one errno, by the path or address asked for.
-    pub fn with(&self, errno: i32) -> HashMap<u64, u64> {
+    /// Connects that failed with one errno, by the path or address asked for: when the first was, CLOCK_MONOTONIC ns,
+    /// and how many.
+    pub fn with(&self, errno: i32) -> HashMap<u64, (u64, u64)> {
         let mut out = HashMap::new();
         for ((_, peer, _), row) in self.rows.iter().filter(|(k, _)| k.2 == errno as u32) {
-            *out.entry(*peer).or_default() += row.count;
+            let sum = out.entry(*peer).or_insert((row.first_ns, 0));
+            *sum = (sum.0.min(row.first_ns), sum.1 + row.count);
         }
         out
     }

@@ -300,6 +300,8 @@ pub struct ListenQueue {
     /// Handshakes and connections refused or dropped in the window because the queue was full. TCP: the
     /// socket's own drop counter. Unix: connects that failed with EAGAIN.
     pub overflows: u64,
+    /// When the first of them was seen, ns after the window's start.
+    pub first_overflow_ns: Option<u64>,
     /// True when `overflows` may include drops for other reasons (the namespace's ListenDrops grew by more than
     /// its ListenOverflows).
     pub overflows_inexact: bool,

@@ -30,6 +30,8 @@ struct Queue {
     full: u64,
     /// Drops at the start of the window (0 for a socket that began in it), and at the last look.
     drops: (u32, u32),
+    /// The census that showed the first of the window, CLOCK_MONOTONIC ns.
+    first_drop_ns: Option<u64>,
     owners: BTreeSet<u32>,
     /// The look that showed it last.
     look: u64,
@@ -64,6 +66,9 @@ impl Queues {
                     queue.drops.0 = listener.drops;
                 }
                 queue.drops.1 = listener.drops;
+                if queue.drops.1 != queue.drops.0 {
+                    queue.first_drop_ns.get_or_insert(census.at_ns);
+                }
                 queue.look = look;
                 seen(queue, listener);
             }
@@ -104,6 +109,7 @@ impl Queues {
             looks: 0,
             full: 0,
             drops: (0, 0),
+            first_drop_ns: None,
             owners: BTreeSet::new(),
             look: 0,
         };
@@ -129,11 +135,12 @@ impl Queues {
     }
 
     /// The rows: those with overflows first, then the fullest. `refused` are the connects to Unix sockets
-    /// that found the queue full; `inexact` says that drops may have had other reasons.
+    /// that found the queue full, when the first was and how many; `inexact` says that drops may have had other reasons.
     pub fn finish(
         &self,
+        start_ns: u64,
         rows: &Rows,
-        refused: &HashMap<Vec<u8>, u64>,
+        refused: &HashMap<Vec<u8>, (u64, u64)>,
         inexact: bool,
         name: impl Fn(u32) -> Process,
     ) -> Vec<ListenQueue> {
@@ -146,9 +153,15 @@ impl Queues {
         for queue in sockets {
             let address = from_key(&queue.address);
             let tcp = queue.tcp();
-            let overflows = match &address {
-                Peer::Listener { on } if !tcp => refused.remove(on).unwrap_or(0),
-                _ => queue.drops.1.wrapping_sub(queue.drops.0).into(),
+            let (first_ns, overflows) = match &address {
+                Peer::Listener { on } if !tcp => match refused.remove(on) {
+                    Some((first_ns, count)) => (Some(first_ns), count),
+                    None => (None, 0),
+                },
+                _ => {
+                    let dropped = queue.drops.1.wrapping_sub(queue.drops.0);
+                    (queue.first_drop_ns, dropped.into())
+                }
             };
             if overflows == 0 && !self.there(queue) {
                 continue;
@@ -170,16 +183,18 @@ impl Queues {
                 looks: queue.looks,
                 full: queue.full,
                 overflows,
+                first_overflow_ns: first_ns.map(|at| at.saturating_sub(start_ns)),
                 overflows_inexact: tcp && inexact && overflows > 0,
                 accepted,
                 wait,
             });
         }
         // Listeners that no walk showed, or that are in another place of the file tree.
-        for (path, overflows) in refused {
+        for (path, (first_ns, overflows)) in refused {
             out.push(ListenQueue {
                 address: Peer::Listener { on: path },
                 overflows,
+                first_overflow_ns: Some(first_ns.saturating_sub(start_ns)),
                 ..ListenQueue::default()
             });
         }
@@ -206,6 +221,7 @@ impl Queues {
                         looks: 0,
                         full: 0,
                         drops: (queue.drops.1, queue.drops.1),
+                        first_drop_ns: None,
                         ..queue.clone()
                     };
                     (*inode, fresh)

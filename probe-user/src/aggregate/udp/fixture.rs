@@ -40,6 +40,12 @@ pub fn dropping(local: &str, drops: u64) -> Dropping {
         peak_per_s: drops.min(44) as f64 * 10.0,
         first_ns: 2 * S,
         last_ns: 4 * S,
+        timeline: (0..=4)
+            .map(|half| Grown {
+                at_ns: 2 * S + half * S / 2,
+                since_start: [drops * half / 4],
+            })
+            .collect(),
         rcvbuf_bytes: Some(212_992),
         queue: (0..=10)
             .map(|second| QueuePoint {

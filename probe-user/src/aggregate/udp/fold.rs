@@ -7,7 +7,7 @@ use super::{
     queues::Queues,
 };
 use crate::{
-    aggregate::series::Peak,
+    aggregate::series::{Growth, Peak},
     collect::udp::{Census, Holder, SocketDrops, UdpReading},
 };
 
@@ -20,7 +20,7 @@ pub(in crate::aggregate) struct UdpFold {
     /// Rows at the start of the window.
     base: HashMap<Key, SocketDrops>,
     rows: HashMap<Key, SocketDrops>,
-    peaks: HashMap<Key, Peak>,
+    peaks: HashMap<Key, (Peak, Growth<1>)>,
     queues: Queues,
     holders: Vec<Holder>,
     first: Option<Counters>,
@@ -72,8 +72,10 @@ impl UdpFold {
         let base = self.base.get(&key);
         let from = base.map_or((key.1, 0), |row| (row.last_ns, row.reasons.total()));
         let peak = self.peaks.entry(key);
-        let peak = peak.or_insert_with(|| Peak::from(from.0, from.1));
+        let (peak, growth) =
+            peak.or_insert_with(|| (Peak::from(from.0, from.1), Growth::from([from.1])));
         peak.step(at_ns, total);
+        growth.step(at_ns, [total]);
     }
 
     fn census(&mut self, census: &Census) {
@@ -173,7 +175,11 @@ impl UdpFold {
                 uid: row.uid,
                 drops,
                 reasons: Some(reasons),
-                peak_per_s: self.peaks.get(key).map_or(0.0, Peak::per_s),
+                peak_per_s: self.peaks.get(key).map_or(0.0, |(peak, _)| peak.per_s()),
+                timeline: self
+                    .peaks
+                    .get(key)
+                    .map_or_else(Vec::new, |(_, growth)| growth.points(start_ns)),
                 // A row of before the window dropped again somewhere in it.
                 first_ns: row.born_ns.saturating_sub(start_ns),
                 last_ns: row.last_ns.saturating_sub(start_ns),
@@ -200,6 +206,7 @@ impl UdpFold {
             drops: queue.grown.unwrap_or(0),
             reasons: None,
             peak_per_s: queue.peak.per_s(),
+            timeline: queue.growth.points(start_ns),
             first_ns: queue.first_ns.saturating_sub(start_ns),
             last_ns: queue.last_ns.saturating_sub(start_ns),
             rcvbuf_bytes: queue.rcvbuf_bytes,

@@ -10,7 +10,7 @@ mod tests;
 
 use std::net::SocketAddr;
 
-use super::tcp::Process;
+use super::{Grown, tcp::Process};
 pub use crate::collect::udp::{Counters, Reasons, Settings, UdpCounters};
 pub(super) use fold::UdpFold;
 
@@ -65,6 +65,8 @@ pub struct Dropping {
     pub first_ns: u64,
     /// See `first_ns`.
     pub last_ns: u64,
+    /// Drops over time.
+    pub timeline: Vec<Grown<1>>,
     /// The receive buffer's limit, bytes, where it is known.
     pub rcvbuf_bytes: Option<u64>,
     /// The queue at each census, oldest first.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use super::{MAX_UDP_ROWS, QueuePoint, QueueUse};
 use crate::{
-    aggregate::series::{Peak, Series},
+    aggregate::series::{Growth, Peak, Series},
     collect::udp::Census,
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Queue {
     pub before: Option<u64>,
     pub grown: Option<u64>,
     pub peak: Peak,
+    pub growth: Growth<1>,
     /// When `grown` first and last grew, CLOCK_MONOTONIC ns.
     pub first_ns: u64,
     pub last_ns: u64,
@@ -81,6 +82,7 @@ impl Queues {
                     before: known,
                     grown: known.map(|_| 0),
                     peak: Peak::from(at_ns, 0),
+                    growth: Growth::from([0]),
                     first_ns: 0,
                     last_ns: 0,
                     measured: (0, 0),
@@ -154,6 +156,7 @@ impl Queues {
                     before: Some(queue.drops),
                     grown: Some(0),
                     peak: Peak::from(last.at_ns, 0),
+                    growth: Growth::from([0]),
                     first_ns: 0,
                     last_ns: 0,
                     measured: (0, 0),
@@ -190,6 +193,7 @@ impl Queue {
         };
         *grown += came;
         self.peak.step(at_ns, *grown);
+        self.growth.step(at_ns, [*grown]);
         if came > 0 {
             if self.first_ns == 0 {
                 self.first_ns = at_ns;

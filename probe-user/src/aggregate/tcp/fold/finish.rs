@@ -69,6 +69,7 @@ impl TcpFold {
             half_closed: self.half_closed(&flows, present, watched, seconds),
             half_closed_left_out: self.fin_wait2.left_out,
             listeners: self.queues.finish(
+                start_ns,
                 &rows,
                 &self.refused(peers),
                 counters.listen_drops > counters.listen_overflows,
@@ -261,12 +262,13 @@ impl TcpFold {
         out
     }
 
-    /// Connects to Unix sockets whose queue was full, by path.
-    fn refused(&self, peers: &HashMap<u64, PeerKey>) -> HashMap<Vec<u8>, u64> {
-        let mut out = HashMap::new();
-        for (id, count) in self.failed.with(libc::EAGAIN) {
+    /// Connects to Unix sockets whose queue was full, by path: when the first was, and how many.
+    fn refused(&self, peers: &HashMap<u64, PeerKey>) -> HashMap<Vec<u8>, (u64, u64)> {
+        let mut out: HashMap<Vec<u8>, (u64, u64)> = HashMap::new();
+        for (id, (first_ns, count)) in self.failed.with(libc::EAGAIN) {
             if let Peer::Unix { path } = resolve(id, peers) {
-                *out.entry(path).or_default() += count;
+                let sum = out.entry(path).or_insert((first_ns, 0));
+                *sum = (sum.0.min(first_ns), sum.1 + count);
             }
         }
         out
