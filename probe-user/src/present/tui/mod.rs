@@ -11,7 +11,9 @@ use crate::{
 };
 
 pub use screens::SCREENS;
-pub use section::{Column, Order, Row, Screen, Section, Width, no_detail, no_head};
+pub use section::{
+    Column, Order, Row, Screen, Section, Width, no_below, no_detail, no_head, widths,
+};
 pub use theme::{Palette, Theme};
 
 /// What is shown at a moment.
