@@ -17,6 +17,7 @@ mod names;
 mod page;
 pub mod redact;
 pub mod rules;
+mod sentences;
 mod spark;
 mod style;
 pub mod tcp;

@@ -4,7 +4,7 @@ use probe_common::part;
 use serde::Serialize;
 
 use super::{
-    Style, escape,
+    Style, bar, escape,
     json::{self, Host, LossJson, ProcessJson, SCHEMA_VERSION, Tool, WindowJson},
     layout::{KEEP, cell, hang, right},
     names,
@@ -19,20 +19,6 @@ use crate::{
 
 /// Columns of the bar.
 const BAR: usize = 28;
-
-/// Each part's character, in the order in which a bar shows them, and its name in the legend.
-const LEGEND: [(usize, char, &str); part::COUNT] = [
-    (part::NETWORK, '░', "network"),
-    (part::ON_CPU, '▓', "on CPU"),
-    (part::RUN_QUEUE, '█', "waiting for CPU"),
-    (part::DISK, '▒', "disk"),
-    (part::LOCK, '▪', "lock"),
-    (part::CLIENT, '~', "client"),
-    (part::LOCAL, '-', "pipe or child"),
-    (part::SLEEP, 'z', "sleep"),
-    (part::UNEXPLAINED, '?', "unknown"),
-    (part::IDLE, '·', "idle"),
-];
 
 /// The table for one short window (a second): header, at most `rows` workers (those in a request first,
 /// the oldest on top), how many are left out, and the legend. Ends with a newline.
@@ -91,7 +77,7 @@ pub fn table(window: &Window, rows: usize, style: Style) -> String {
     if hidden > 0 {
         out.push_str(&format!("{} more\n", count(hidden)));
     }
-    let legend: Vec<String> = LEGEND
+    let legend: Vec<String> = bar::LEGEND
         .iter()
         .map(|(_, c, name)| format!("{c} {name}").replace(' ', &KEEP.to_string()))
         .collect();
@@ -114,37 +100,13 @@ fn sorted(window: &Window) -> Vec<&ProcessTime> {
     list
 }
 
-/// Parts as a bar of exactly [`BAR`] characters; what got any time at all is given a character as far as
-/// they go.
+/// Parts as a bar of exactly [`BAR`] characters.
 fn bar(parts: &Parts) -> String {
-    let total: u64 = parts.iter().sum();
-    if total == 0 {
-        return " ".repeat(BAR);
-    }
-    // Largest remainders: whole characters first, then one each to those cut off most.
-    let exact = |part: usize| parts[part] as f64 * BAR as f64 / total as f64;
-    let mut cells: Vec<(usize, usize)> = LEGEND
+    let cells = bar::cells(parts, BAR);
+    let signs = cells
         .iter()
-        .map(|&(part, ..)| (part, exact(part) as usize))
-        .collect();
-    let mut left = BAR - cells.iter().map(|c| c.1).sum::<usize>();
-    let mut by_rest: Vec<usize> = (0..cells.len()).collect();
-    by_rest.sort_by(|&a, &b| {
-        let rest = |i: usize| exact(cells[i].0) - cells[i].1 as f64;
-        rest(b).total_cmp(&rest(a)).then(a.cmp(&b))
-    });
-    for i in by_rest {
-        if left == 0 {
-            break;
-        }
-        cells[i].1 += 1;
-        left -= 1;
-    }
-    LEGEND
-        .iter()
-        .zip(&cells)
-        .flat_map(|((_, c, _), (_, n))| std::iter::repeat_n(*c, *n))
-        .collect()
+        .flat_map(|&(part, n)| std::iter::repeat_n(bar::sign(part), n));
+    cell(&signs.collect::<String>(), BAR)
 }
 
 fn waits_for(process: &ProcessTime, width: usize) -> String {
@@ -279,11 +241,6 @@ stallscope  web-07  pool www  2/4 busy  lost 0
         ] {
             assert_eq!(bar(&parts).chars().count(), BAR);
         }
-        let mut uneven = Parts::default();
-        for (i, part) in uneven.iter_mut().enumerate() {
-            *part = 3u64.pow(i as u32 * 2);
-        }
-        assert_eq!(bar(&uneven).chars().count(), BAR);
     }
 
     #[test]

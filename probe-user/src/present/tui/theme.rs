@@ -5,6 +5,7 @@ use probe_common::part;
 use ratatui::style::{Color, Modifier, Style};
 
 use super::Tone;
+use crate::present::bar;
 
 /// How many colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,22 +44,20 @@ impl Theme {
 
     /// The sign that stands for a part of time ([`part`]) in a bar, and its style.
     pub fn part(&self, which: usize) -> (char, Style) {
-        let (sign, colour) = match which {
-            part::ON_CPU => ('▓', Color::Green),
-            part::RUN_QUEUE => ('█', Color::Yellow),
-            part::NETWORK => ('░', Color::Blue),
-            part::CLIENT => ('·', Color::Cyan),
-            part::DISK => ('▒', Color::Magenta),
-            part::LOCK => ('▪', Color::Red),
-            part::SLEEP => ('z', Color::Blue),
-            part::LOCAL => ('+', Color::Cyan),
-            part::IDLE => (' ', Color::Reset),
-            _ => ('?', Color::Reset),
+        let colour = match which {
+            part::ON_CPU => Color::Green,
+            part::RUN_QUEUE => Color::Yellow,
+            part::NETWORK => Color::Blue,
+            part::CLIENT | part::LOCAL => Color::Cyan,
+            part::DISK => Color::Magenta,
+            part::LOCK => Color::Red,
+            part::SLEEP => Color::Blue,
+            _ => Color::Reset,
         };
         let style = match self.palette {
             Palette::None => Style::new(),
             Palette::Sixteen => Style::new().fg(colour),
         };
-        (sign, style)
+        (bar::sign(which), style)
     }
 }
