@@ -3,23 +3,20 @@
 
 mod closing;
 
-use std::collections::BTreeSet;
-
-use probe_common::part;
-
 use super::{
     Style, escape,
     layout::{KEEP, hang},
-    names,
+    names, sentences,
     style::Tone,
-    units::{self, count, duration, percent, plural},
+    units,
 };
 use crate::{
-    aggregate::{Group, Window},
-    diagnose::{self, Diagnosis, Evidence, Finding, Severity},
+    aggregate::Window,
+    diagnose::{Diagnosis, Evidence, Finding, Severity},
 };
 
-pub(super) use closing::{cost, coverage, words};
+pub(super) use super::sentences::part_words as words;
+pub(super) use closing::{cost, coverage};
 
 /// Columns that the labels at the left take.
 const LABEL: usize = 15;
@@ -39,11 +36,7 @@ pub fn report(window: &Window, diagnosis: &Diagnosis, style: Style) -> String {
     closing::not_explained(&mut out, window, diagnosis, style);
     closing::left_out(&mut out, window, style);
     for missing in &diagnosis.not_judged {
-        let text = format!(
-            "{}: {}",
-            missing.rule,
-            escape::name(missing.missing.as_bytes())
-        );
+        let text = sentences::not_judged(missing);
         labelled(&mut out, "Not judged", Tone::Warning, &text, style);
     }
     coverage(&mut out, window, style);
@@ -57,39 +50,7 @@ fn labelled(out: &mut String, label: &str, tone: Tone, text: &str, style: Style)
 }
 
 fn header(out: &mut String, window: &Window, style: Style) {
-    let serving: Vec<&Group> = window
-        .groups
-        .iter()
-        .filter(|g| g.all_requests() > 0)
-        .collect();
-    let who = match serving.as_slice() {
-        [one] => names::group(&one.name, one.php_fpm),
-        _ => escape::bounded(window.target.as_bytes(), 80),
-    };
-    let workers: u64 = serving.iter().map(|g| u64::from(g.workers)).sum();
-    let requests: u64 = serving.iter().map(|g| g.requests).sum();
-    let incomplete: u64 = serving.iter().map(|g| g.incomplete).sum();
-    let mut served = format!("{who}: ");
-    if serving.is_empty() {
-        served.push_str(&plural(
-            window.processes.len() as u64,
-            "process",
-            "processes",
-        ));
-        served.push_str(", no requests");
-    } else {
-        served.push_str(&format!(
-            "{}, {}",
-            plural(workers, "worker", "workers"),
-            plural(requests, "request", "requests")
-        ));
-        if incomplete > 0 {
-            served.push_str(&format!(" and {} not finished", count(incomplete)));
-        }
-        if serving.len() > 1 {
-            served.push_str(&format!(" in {} groups", serving.len()));
-        }
-    }
+    let served = sentences::served(window);
     let line = format!(
         "stallscope {}   {}   Linux {}   {:.1} s   {served}",
         env!("CARGO_PKG_VERSION"),
@@ -120,16 +81,7 @@ fn finding(out: &mut String, number: usize, found: &Finding, style: Style) {
         hang(out, "   ", 3, &names::sentence(sentence), style.columns());
     }
     evidence(out, &found.evidence, style);
-    let mut sure = format!(
-        "{} of {}; confidence {}",
-        percent(found.explains),
-        found.explains_what,
-        found.confidence.level.name()
-    );
-    for (n, reason) in found.confidence.reasons.iter().enumerate() {
-        sure.push_str(if n == 0 { ": " } else { "; " });
-        sure.push_str(reason);
-    }
+    let sure = sentences::explains(found);
     hang(out, "   Explains       ", 18, &sure, style.columns());
     let commands = found.evidence.iter().filter_map(|e| e.command.as_deref());
     for (n, command) in commands.enumerate() {
@@ -213,74 +165,20 @@ fn remedies(out: &mut String, found: &Finding, style: Style) {
 }
 
 fn nothing_wrong(out: &mut String, window: &Window, diagnosis: &Diagnosis, style: Style) {
-    let seconds = window.duration_ns as f64 / 1e9;
-    // A rule may say several times that it could not look.
-    let blind: BTreeSet<&str> = diagnosis.not_judged.iter().map(|n| n.rule.id).collect();
-    let judged = diagnose::rules::CATALOGUE.len() > blind.len();
-    let mut text = if !judged {
-        // Silence of a rule that could not look is no good news.
-        format!("No rule could be judged in {seconds:.1} s: see below.")
-    } else if diagnosis.findings.is_empty() {
-        format!("Nothing wrong found in {seconds:.1} s")
+    let text = sentences::nothing_wrong(window, diagnosis);
+    let tone = if sentences::judged(diagnosis) {
+        Tone::Good
     } else {
-        format!("Nothing else found in {seconds:.1} s")
+        Tone::Warning
     };
-    if judged {
-        let served: Vec<String> = window
-            .groups
-            .iter()
-            .filter(|g| g.requests > 0)
-            .take(3)
-            .map(|g| {
-                format!(
-                    "{} of {}, p95 {}, {} on CPU",
-                    plural(g.requests, "request", "requests"),
-                    names::group(&g.name, g.php_fpm),
-                    duration(g.wall.value_at_quantile(0.95)),
-                    percent(g.parts[part::ON_CPU] as f64 / g.wall_ns.max(1) as f64),
-                )
-            })
-            .collect();
-        if !served.is_empty() {
-            text.push_str(": ");
-            text.push_str(&served.join("; "));
-        }
-        text.push('.');
-    }
-    let tone = if judged { Tone::Good } else { Tone::Warning };
     for line in super::layout::wrap(&text, style.columns()) {
         out.push_str(&style.paint(tone, &line));
         out.push('\n');
     }
-    let mut limits: Vec<String> = busiest(window).into_iter().collect();
-    limits.extend(window.tcp.iter().flat_map(|tcp| super::tcp::closest(tcp)));
-    limits.extend(window.udp.iter().flat_map(|udp| super::udp::closest(udp)));
-    limits.extend(window.files.iter().flat_map(|f| super::fs::closest(f)));
-    if !limits.is_empty() {
-        let line = format!("Closest to a limit: {}.", limits.join("; "));
-        hang(out, "", 0, &line, style.columns());
+    if let Some(limits) = sentences::closest(window) {
+        hang(out, "", 0, &limits, style.columns());
     }
     out.push('\n');
-}
-
-/// How near the group with the fewest workers to spare is to having none.
-fn busiest(window: &Window) -> Option<String> {
-    let busy = |g: &Group| {
-        let total: u64 = g.worker_parts.iter().sum();
-        (total - g.worker_parts[part::IDLE]) as f64 / total.max(1) as f64
-    };
-    let group = window
-        .groups
-        .iter()
-        .filter(|g| g.all_requests() > 0)
-        .max_by(|a, b| busy(a).total_cmp(&busy(b)))?;
-    let workers = f64::from(group.workers);
-    Some(format!(
-        "{} of the {} of {} busy on average",
-        units::mean(workers * busy(group)),
-        plural(group.workers.into(), "worker", "workers"),
-        names::group(&group.name, group.php_fpm),
-    ))
 }
 
 #[cfg(test)]
