@@ -1,7 +1,7 @@
 //! Runs the catalogue over a window.
 
 use super::{
-    Diagnosis, Finding, NotJudged,
+    Diagnosis, Finding, NotJudged, REQUEST_TIME,
     rules::{CATALOGUE, Rule, Verdict},
 };
 use crate::{aggregate::Window, attach::State};
@@ -46,12 +46,20 @@ fn symptoms(rules: &[&Rule], findings: &mut Vec<Finding>) {
     for at in 0..findings.len() {
         let rule = rules.iter().find(|rule| rule.id == findings[at].rule.id);
         let causes = rule.map_or(&[][..], |rule| rule.causes);
-        parents[at] = causes.iter().find_map(|cause| {
-            (0..findings.len()).find(|&other| {
+        let found = &findings[at];
+        let candidates = causes.iter().flat_map(|cause| {
+            (0..findings.len()).filter(|&other| {
                 findings[other].rule.id == cause.rule
                     && !is_below(&parents, other, at)
-                    && (cause.explains)(&findings[other], &findings[at])
+                    && in_order(&findings[other], found)
+                    && (cause.explains)(&findings[other], found)
             })
+        });
+        // Of several, the one that took most of the requests' time; else the likeliest, which its rule names first.
+        let candidates: Vec<usize> = candidates.collect();
+        parents[at] = candidates.into_iter().rev().max_by(|&a, &b| {
+            let share = |at: usize| request_share(&findings[at]);
+            share(a).total_cmp(&share(b))
         });
     }
     let mut places: Vec<Option<Finding>> = findings.drain(..).map(Some).collect();
@@ -59,6 +67,27 @@ fn symptoms(rules: &[&Rule], findings: &mut Vec<Finding>) {
         if parents[at].is_none() {
             findings.extend(gather(&mut places, &parents, at));
         }
+    }
+}
+
+/// Sockets, queues and file systems are looked at once a second: what is seen within one of each other may have been in
+/// either order.
+const TOGETHER_NS: u64 = 1_000_000_000;
+
+/// False when the cause began clearly later than what is to follow from it.
+fn in_order(cause: &Finding, symptom: &Finding) -> bool {
+    match (cause.first_ns, symptom.first_ns) {
+        (Some(cause), Some(symptom)) => cause <= symptom.saturating_add(TOGETHER_NS),
+        _ => true,
+    }
+}
+
+/// Share of the time lost in requests that a finding explains; 0 where it explains something else.
+fn request_share(found: &Finding) -> f64 {
+    if found.explains_what == REQUEST_TIME {
+        found.explains
+    } else {
+        0.0
     }
 }
 
@@ -180,6 +209,45 @@ mod tests {
             severity,
             ..finding_for_tests()
         }
+    }
+
+    #[test]
+    fn what_began_later_is_no_cause() {
+        let at = |id, group: &[u8], first_ns| Finding {
+            first_ns,
+            ..found(id, group, Severity::Critical)
+        };
+        let nested = |cause: Option<u64>, symptom: Option<u64>| {
+            let mut findings = vec![at("W01", b"www", cause), at("T03", b"www", symptom)];
+            symptoms(CATALOGUE, &mut findings);
+            findings.len() == 1
+        };
+        let s = |n: u64| Some(n * 1_000_000_000);
+        assert!(nested(s(2), s(5)) && nested(s(0), s(0)));
+        // Seen in the same second.
+        assert!(nested(s(6), s(5)));
+        assert!(!nested(s(7), s(5)));
+        // Not known when: nothing contradicts it.
+        assert!(nested(None, s(5)) && nested(s(7), None));
+    }
+
+    #[test]
+    fn of_several_causes_it_is_the_one_that_took_most_of_the_requests_time() {
+        let with = |id, explains| Finding {
+            explains,
+            ..found(id, b"www", Severity::Critical)
+        };
+        let cause = |w01, s01| {
+            let mut findings = vec![with("W01", w01), with("T03", 1.0), with("S01", s01)];
+            findings[1].explains_what = "the connections turned away";
+            symptoms(CATALOGUE, &mut findings);
+            let above = findings.iter().find(|f| !f.symptoms.is_empty());
+            above.map(|f| f.rule.id)
+        };
+        assert_eq!(cause(0.2, 0.7), Some("S01"));
+        assert_eq!(cause(0.7, 0.2), Some("W01"));
+        // Alike: the one that its rule names first.
+        assert_eq!(cause(0.4, 0.4), Some("W01"));
     }
 
     #[test]

@@ -26,7 +26,11 @@ pub const RULE: Rule = Rule {
     stage: Stage::Preview,
     severity: Severity::Critical,
     needs: &["tcp_census"],
-    causes: &[Cause::of("W01", same_workers)],
+    causes: &[
+        Cause::of("W01", same_workers),
+        Cause::of("S01", same_workers),
+        Cause::of("U02", same_workers),
+    ],
     doc: DOC,
     check,
 };
@@ -91,7 +95,8 @@ const SLOW_ACCEPT_NS: u64 = 100_000_000;
 /// So many looks that find the queue full are no chance.
 const MIN_LOOKS: u64 = 3;
 
-/// A queue of workers that wait for a slow peer (W01) overflows because they wait. An info is no cause.
+/// A queue overflows because its workers wait: for a slow peer (W01), for a journal (S01), for answers of a name server
+/// (U02). An info is no cause.
 fn same_workers(cause: &Finding, found: &Finding) -> bool {
     cause.severity >= Severity::Warning
         && cause.culprit.group.is_some()
@@ -357,7 +362,7 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: advice::remedies(case),
         window_ns: case.window.duration_ns,
-        first_ns: None,
+        first_ns: q.first_overflow_ns,
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

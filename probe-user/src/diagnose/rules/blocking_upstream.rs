@@ -308,7 +308,7 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: advice::remedies(case),
         window_ns: case.window.duration_ns,
-        first_ns: None,
+        first_ns: case.peer.mostly_since_ns,
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

@@ -259,7 +259,10 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: words::remedies(case),
         window_ns: case.window.duration_ns,
-        first_ns: None,
+        first_ns: (!case.half.age.is_empty()).then(|| {
+            let oldest = case.half.age.quantile(1.0);
+            case.window.duration_ns.saturating_sub(oldest)
+        }),
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

@@ -416,7 +416,7 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: advice::remedies(case),
         window_ns: case.window.duration_ns,
-        first_ns: None,
+        first_ns: case.refused.iter().map(|r| r.first_ns).min(),
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

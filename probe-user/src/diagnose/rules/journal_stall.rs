@@ -264,6 +264,15 @@ impl<'a> Case<'a> {
         (case.load() >= SOME).then_some(case)
     }
 
+    /// When the first slow commit began, ns after the window's start.
+    fn first_slow_ns(&self) -> Option<u64> {
+        let commits = &self.disk.commits;
+        let ended = commits.timeline.iter().find(|c| c.took_ns >= SLOW_NS);
+        let under_way = commits.under_way_ns.filter(|ns| *ns >= SLOW_NS);
+        let began = under_way.map(|ns| self.window.duration_ns.saturating_sub(ns));
+        ended.map(|c| c.at_ns).or(began)
+    }
+
     /// Those asleep for this journal, by their stacks.
     fn sleepers(&self) -> Vec<Victim<'a>> {
         let mut victims: Vec<Victim<'a>> = Vec::new();
@@ -430,7 +439,7 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: advice::remedies(case),
         window_ns: case.window.duration_ns,
-        first_ns: None,
+        first_ns: case.first_slow_ns(),
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

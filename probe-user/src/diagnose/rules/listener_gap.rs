@@ -242,7 +242,7 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: words::remedies(case),
         window_ns: case.window.duration_ns,
-        first_ns: None,
+        first_ns: case.gaps.iter().map(|gap| gap.start_ns).min(),
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

@@ -340,7 +340,7 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: advice::remedies(case),
         window_ns: case.window.duration_ns,
-        first_ns: None,
+        first_ns: ports.first_failure_ns,
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }

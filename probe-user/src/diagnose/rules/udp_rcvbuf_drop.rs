@@ -387,7 +387,7 @@ fn finding(case: &Case<'_>) -> Finding {
         evidence: words::evidence(case),
         remedies: advice::remedies(case),
         window_ns: case.window.duration_ns,
-        first_ns: None,
+        first_ns: case.sockets.iter().map(|s| s.first_ns).min(),
         caused_by: Vec::new(),
         symptoms: Vec::new(),
     }
