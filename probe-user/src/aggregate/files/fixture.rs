@@ -95,6 +95,13 @@ pub fn file_system(mount: Mount, inodes: u64, free_inodes: u64) -> FileSystem {
         },
         looks: 11,
         span_ns: 10 * S,
+        over_time: (0..11)
+            .map(|second| SpacePoint {
+                at_ns: second * S,
+                available_bytes: 55_000_000_000,
+                free_inodes,
+            })
+            .collect(),
         ..FileSystem::default()
     }
 }

@@ -93,7 +93,7 @@ impl FilesFold {
             places: found.places,
             other: found.other,
             creators: found.creators,
-            file_systems: self.spaces.finish(&self.mounts),
+            file_systems: self.spaces.finish(span.0, &self.mounts),
             not_asked: not_asked
                 .filter_map(|device| mount_of(&self.mounts, *device).cloned())
                 .collect(),

@@ -109,6 +109,19 @@ pub struct FileSystem {
     pub looks: u64,
     /// From the first to the last look, ns.
     pub span_ns: u64,
+    /// What was free, oldest first.
+    pub over_time: Vec<SpacePoint>,
+}
+
+/// What was free of a file system at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpacePoint {
+    /// When, ns after the window's start.
+    pub at_ns: u64,
+    /// Free for users without privileges.
+    pub available_bytes: u64,
+    /// Free inodes; 0 where there is no fixed number.
+    pub free_inodes: u64,
 }
 
 impl FileSystem {

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use super::{Device, FileSystem, Mount, Trend};
+use super::{Device, FileSystem, Mount, SpacePoint, Trend};
 use crate::{
     aggregate::series::Series,
     collect::files::{FsUse, Uses},
@@ -97,11 +97,11 @@ impl Spaces {
     }
 
     /// What ends first comes first, then the fullest.
-    pub fn finish(&self, mounts: &[Mount]) -> Vec<FileSystem> {
+    pub fn finish(&self, start_ns: u64, mounts: &[Mount]) -> Vec<FileSystem> {
         let mut list: Vec<FileSystem> = self
             .courses
             .values()
-            .map(|course| course.finish(mounts))
+            .map(|course| course.finish(start_ns, mounts))
             .collect();
         let spaces: Vec<(Device, u64, u64)> = list
             .iter()
@@ -138,7 +138,7 @@ fn order(a: &FileSystem, b: &FileSystem) -> Ordering {
 }
 
 impl Course {
-    fn finish(&self, mounts: &[Mount]) -> FileSystem {
+    fn finish(&self, start_ns: u64, mounts: &[Mount]) -> FileSystem {
         let now = self.last;
         let points: Vec<Point> = self.points.iter().collect();
         let span_ns = match points.as_slice() {
@@ -163,6 +163,14 @@ impl Course {
             },
             looks: self.looks,
             span_ns,
+            over_time: points
+                .iter()
+                .map(|p| SpacePoint {
+                    at_ns: p.at_ns.saturating_sub(start_ns),
+                    available_bytes: p.bytes,
+                    free_inodes: p.inodes,
+                })
+                .collect(),
         }
     }
 }

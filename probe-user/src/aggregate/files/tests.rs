@@ -168,6 +168,10 @@ fn the_time_left_comes_from_the_looks() {
     let files = next.finish((START + 10 * S, START + 12 * S), &Processes::default());
     assert_eq!(files.file_systems[0].inodes_trend.per_s, 50.0);
     assert_eq!(files.file_systems[0].looks, 2);
+    let free = files.file_systems[0].over_time.iter();
+    let free: Vec<(u64, u64)> = free.map(|p| (p.at_ns, p.free_inodes)).collect();
+    assert_eq!(free[0].0, 0, "{free:?}");
+    assert_eq!(free.len(), 2);
 }
 
 #[test]
