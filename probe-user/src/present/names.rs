@@ -62,16 +62,17 @@ pub(super) fn group(name: &[u8], php_fpm: bool) -> String {
 
 /// A sentence with its names escaped.
 pub(super) fn sentence(sentence: &Sentence) -> String {
-    sentence
-        .0
-        .iter()
-        .map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Value(value) => units::quantity(*value),
-            Piece::Peer(peer) => peer_long(peer),
-            Piece::Name(bytes) => escape::bounded(bytes, 100),
-        })
-        .collect()
+    sentence.0.iter().map(piece).collect()
+}
+
+/// A piece of a sentence, likewise.
+pub(super) fn piece(piece: &Piece) -> String {
+    match piece {
+        Piece::Text(text) => text.clone(),
+        Piece::Value(value) => units::quantity(*value),
+        Piece::Peer(peer) => peer_long(peer),
+        Piece::Name(bytes) => escape::bounded(bytes, 100),
+    }
 }
 
 #[cfg(test)]
