@@ -31,6 +31,35 @@ pub(super) fn spark(
         .collect()
 }
 
+/// How fast a sum grew in each of at most `columns` stretches of `length_ns`, against the fastest; from moments (ns
+/// after the beginning, how far the sum had come) in order of time.
+pub(super) fn growth(
+    points: impl IntoIterator<Item = (u64, u64)>,
+    length_ns: u64,
+    columns: usize,
+) -> String {
+    let mut points = points.into_iter().peekable();
+    if columns == 0 || points.peek().is_none() {
+        return String::new();
+    }
+    let (mut so_far, mut before) = (0, 0);
+    let grown: Vec<u64> = (1..=columns as u128)
+        .map(|n| {
+            let end = u128::from(length_ns) * n / columns as u128;
+            // What comes late belongs to the last stretch.
+            let last = n == columns as u128;
+            while let Some((_, sum)) = points.next_if(|p| last || u128::from(p.0) <= end) {
+                so_far = sum;
+            }
+            let grown = so_far.saturating_sub(before);
+            before = so_far;
+            grown
+        })
+        .collect();
+    let top = grown.iter().copied().max().unwrap_or(0);
+    grown.into_iter().map(|n| level(n, top)).collect()
+}
+
 fn level(value: u64, top: u64) -> char {
     let level = value as f64 / top.max(1) as f64 * (LEVELS.len() - 1) as f64;
     // A cast from a float saturates.
@@ -48,6 +77,16 @@ mod tests {
         assert_eq!(spark(points, 100, 40, 2), "█▅");
         // No more columns than points.
         assert_eq!(spark(points, 100, 40, 80).chars().count(), 4);
+    }
+
+    #[test]
+    fn growth_is_what_came_in_each_stretch() {
+        let points = [(10, 5), (20, 10), (30, 30), (99, 30)];
+        assert_eq!(growth(points, 40, 4), "▃▃█▁");
+        assert_eq!(growth([(1, 7), (120, 9)], 100, 2), "█▃");
+        assert_eq!(growth([], 40, 4), "");
+        assert_eq!(growth(points, 40, 0), "");
+        assert_eq!(growth([(0, u64::MAX), (1, 0)], 0, 3), "█▁▁");
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 pub mod events;
 mod json;
-mod sections;
-mod trouble;
-mod words;
+pub(super) mod sections;
+pub(super) mod trouble;
+pub(super) mod words;
 
 pub(super) use json::{ProcessRef, TcpJson};
 
@@ -72,7 +72,7 @@ pub(super) fn closest(tcp: &Tcp) -> Vec<String> {
 }
 
 /// A number per second: `50/s`; empty for none.
-fn per_s(n: f64) -> String {
+pub(super) fn per_s(n: f64) -> String {
     if n > 0.0 {
         format!("{}/s", mean(n))
     } else {

@@ -231,7 +231,8 @@ pub(super) fn unseen(tcp: &Tcp, window: &Window) -> Vec<String> {
     out
 }
 
-fn note(state: &str, now: &States, dwell: &StateDwell) -> String {
+/// What else is to be said of a state.
+pub(in crate::present) fn note(state: &str, now: &States, dwell: &StateDwell) -> String {
     match state {
         "fin_wait_2" if now.fin_wait_2 > 0 => {
             let held = now.fin_wait_2 - now.fin_wait_2_orphaned;

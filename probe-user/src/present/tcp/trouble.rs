@@ -172,9 +172,6 @@ impl Page<'_> {
     }
 
     pub(super) fn gaps(&self, out: &mut String) {
-        // What nobody was ever seen to serve (a cache daemon that is not installed, looked for at every
-        // lookup) was not away: it stands among the failed connects.
-        let was_away = |g: &&Gap| g.served_before || g.end_ns.is_some();
         let list: Vec<&Gap> = self.tcp.gaps.iter().filter(was_away).collect();
         if list.is_empty() {
             return;
@@ -186,15 +183,7 @@ impl Page<'_> {
         );
         self.sheet.heading(out, &title);
         for g in list.iter().copied().take(self.sheet.shown) {
-            let length = g.end_ns.map_or_else(
-                || {
-                    format!(
-                        ">{}",
-                        duration(((self.seconds * 1e9) as u64).saturating_sub(g.start_ns))
-                    )
-                },
-                |end| duration(end.saturating_sub(g.start_ns)),
-            );
+            let length = gap_length(g, (self.seconds * 1e9) as u64);
             let left = format!("{} {}  ", cell(&peer(&g.peer, WHO), WHO), right(&length, 8));
             self.sheet.row(out, &left, &gap_words(g));
         }
@@ -225,7 +214,7 @@ impl Page<'_> {
 }
 
 /// What there is to say about the ports to a destination: at the row's end, and below it.
-fn port_words(p: &Ports) -> (String, String) {
+pub(in crate::present) fn port_words(p: &Ports) -> (String, String) {
     let first = match p.seconds_left {
         Some(s) => format!("end in {}", stay((s * 1e9) as u64)),
         None => percent(p.used() as f64 / p.usable.max(1) as f64),
@@ -251,7 +240,22 @@ fn port_words(p: &Ports) -> (String, String) {
     (first, rest.join("; "))
 }
 
-fn gap_words(g: &Gap) -> String {
+/// What nobody was ever seen to serve (a cache daemon that is not installed, looked for at every lookup) was not
+/// away: it stands among the failed connects.
+pub(in crate::present) fn was_away(g: &&Gap) -> bool {
+    g.served_before || g.end_ns.is_some()
+}
+
+/// How long nobody listened: `2.00 s`, and `>8.00 s` when it lasts beyond a window of `window_ns`.
+pub(in crate::present) fn gap_length(g: &Gap, window_ns: u64) -> String {
+    match g.end_ns {
+        Some(end) => duration(end.saturating_sub(g.start_ns)),
+        None => format!(">{}", duration(window_ns.saturating_sub(g.start_ns))),
+    }
+}
+
+/// What failed in a gap, and how it ended.
+pub(in crate::present) fn gap_words(g: &Gap) -> String {
     let failed: Vec<String> = g
         .failed
         .iter()

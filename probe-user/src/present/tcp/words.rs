@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A listener's address: `tcp :80`, `/run/php.sock`.
-pub(super) fn listener(address: &Peer, max: usize) -> String {
+pub(in crate::present) fn listener(address: &Peer, max: usize) -> String {
     match address {
         Peer::Listener { on } => escape::bounded(on, max),
         other => names::peer(other, max),
@@ -22,7 +22,7 @@ pub(super) fn listener(address: &Peer, max: usize) -> String {
 }
 
 /// A peer in `max` columns: `10.0.0.8:6379`, or `198.51.100.7 > tcp :443` for a client.
-pub(super) fn peer(p: &Peer, max: usize) -> String {
+pub(in crate::present) fn peer(p: &Peer, max: usize) -> String {
     match p {
         Peer::Inbound {
             on,
@@ -33,7 +33,7 @@ pub(super) fn peer(p: &Peer, max: usize) -> String {
 }
 
 /// A process: `nginx 812`.
-pub(super) fn process(p: &Process) -> String {
+pub(in crate::present) fn process(p: &Process) -> String {
     let name = escape::bounded(&p.comm, 20);
     if name.is_empty() {
         format!("pid {}", p.pid)
@@ -43,7 +43,7 @@ pub(super) fn process(p: &Process) -> String {
 }
 
 /// p50 and p99, empty when nothing is known.
-pub(super) fn quantiles(durations: &Durations) -> (String, String) {
+pub(in crate::present) fn quantiles(durations: &Durations) -> (String, String) {
     if durations.is_empty() {
         return Default::default();
     }
@@ -52,7 +52,7 @@ pub(super) fn quantiles(durations: &Durations) -> (String, String) {
 }
 
 /// A duration; what is about a minute in seconds, as timers are set.
-pub(super) fn stay(ns: u64) -> String {
+pub(in crate::present) fn stay(ns: u64) -> String {
     match ns / 1_000_000_000 {
         // Too short for any census to meet one.
         0 if ns == 0 => "~0 s".to_owned(),
@@ -62,7 +62,7 @@ pub(super) fn stay(ns: u64) -> String {
 }
 
 /// Sockets by state, most first: `time_wait 3,000, established 100`.
-pub(super) fn states(s: &States) -> String {
+pub(in crate::present) fn states(s: &States) -> String {
     let mut named: Vec<(&str, u64)> = s.named().into_iter().filter(|n| n.1 > 0).collect();
     named.sort_by_key(|n| std::cmp::Reverse(n.1));
     let words: Vec<String> = named

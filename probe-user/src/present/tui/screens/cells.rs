@@ -10,7 +10,7 @@ use crate::{
     present::{
         layout::{KEEP, cell, wrap},
         page::without,
-        tui::{Column, Data, Order, Row, Theme, Tone, Width},
+        tui::{Column, Data, Order, Row, Theme, Tone, Width, widths},
         units::{count, duration},
     },
 };
@@ -63,6 +63,11 @@ pub fn number(shown: impl Into<String>, by: f64) -> Cell {
     Cell(Line::from(shown.into()), Order::Number(by))
 }
 
+/// What is drawn with signs of its own, sorted by a number.
+pub fn drawn(line: impl Into<Line<'static>>, by: f64) -> Cell {
+    Cell(line.into(), Order::Number(by))
+}
+
 /// A number of things; empty for none.
 pub fn some(n: u64) -> Cell {
     let shown = if n > 0 { count(n) } else { String::new() };
@@ -95,46 +100,6 @@ pub fn room(columns: &[Column], at: usize, width: u16) -> usize {
         .copied()
         .flatten()
         .map_or(0, usize::from)
-}
-
-/// The widths of all columns, one cell between two; `None` for those that there is no room for.
-fn widths(columns: &[Column], width: u16) -> Vec<Option<u16>> {
-    let least = |c: &Column| match c.width {
-        Width::Cells(n) | Width::Fill(n) => n,
-    };
-    let mut kept: Vec<bool> = vec![true; columns.len()];
-    let needed = |kept: &[bool]| {
-        let there = columns.iter().zip(kept).filter(|(_, kept)| **kept);
-        let (sum, n) = there.fold((0u32, 0u32), |(sum, n), (c, _)| {
-            (sum + u32::from(least(c)), n + 1)
-        });
-        sum + n.saturating_sub(1)
-    };
-    while needed(&kept) > u32::from(width) {
-        let candidates = columns
-            .iter()
-            .enumerate()
-            .filter(|(i, c)| kept[*i] && c.rank > 0);
-        let Some((last, _)) = candidates.max_by_key(|(i, c)| (c.rank, *i)) else {
-            break;
-        };
-        kept[last] = false;
-    }
-    let fills = |i: usize| kept[i] && matches!(columns[i].width, Width::Fill(_));
-    let number = (0..columns.len()).filter(|i| fills(*i)).count() as u16;
-    let spare = u32::from(width).saturating_sub(needed(&kept)) as u16;
-    let mut first = true;
-    (0..columns.len())
-        .map(|i| {
-            let more = match fills(i) {
-                // The first takes what cannot be shared evenly.
-                true if std::mem::take(&mut first) => spare / number + spare % number,
-                true => spare / number,
-                false => 0,
-            };
-            kept[i].then(|| least(&columns[i]) + more)
-        })
-        .collect()
 }
 
 /// Lines, wrapped.
@@ -350,24 +315,6 @@ pub fn per_second(n: u64, window: &Window) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn where_there_is_no_room_the_highest_rank_goes_first() {
-        const COLUMNS: [Column; 4] = [
-            words("who", Width::Fill(10), 0),
-            figures("n", 5, 0),
-            figures("p99", 7, 2),
-            words("note", Width::Fill(8), 3),
-        ];
-        let at = |width| widths(&COLUMNS, width);
-        assert_eq!(at(33), [Some(10), Some(5), Some(7), Some(8)]);
-        assert_eq!(at(38), [Some(13), Some(5), Some(7), Some(10)]);
-        assert_eq!(at(32), [Some(17), Some(5), Some(7), None]);
-        assert_eq!(at(20), [Some(14), Some(5), None, None]);
-        // What always stays does, even where it does not fit.
-        assert_eq!(at(3), [Some(10), Some(5), None, None]);
-        assert_eq!((room(&COLUMNS, 0, 38), room(&COLUMNS, 3, 20)), (13, 0));
-    }
 
     #[test]
     fn no_line_of_a_detail_is_wider_than_there_is_room() {
