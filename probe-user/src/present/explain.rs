@@ -1,7 +1,7 @@
 //! The text of `stallscope explain`, and the pages of docs/rules.
 
 use super::{Style, layout::hang, style::Tone};
-use crate::diagnose::rules::Rule;
+use crate::diagnose::rules::{CATALOGUE, Rule, find};
 
 /// A rule's documentation as text; ends with a newline.
 pub fn text(rule: &Rule, style: Style) -> String {
@@ -53,13 +53,27 @@ pub fn page(rule: &Rule) -> String {
 }
 
 fn facts(rule: &Rule) -> String {
-    format!(
+    let mut facts = format!(
         "Fires when {}. At worst {}; {}. Needs the probes {}.",
         rule.summary,
         rule.severity.name(),
         rule.stage.name(),
         rule.needs.join(", ")
-    )
+    );
+    let causes = rule.causes.iter().filter_map(|cause| find(cause.rule));
+    let symptoms = CATALOGUE
+        .iter()
+        .filter(|other| other.causes.iter().any(|cause| cause.rule == rule.id));
+    let list = |rules: Vec<String>| rules.join(", ");
+    let causes = list(causes.map(|r| r.reference().to_string()).collect());
+    let symptoms = list(symptoms.map(|r| r.reference().to_string()).collect());
+    if !causes.is_empty() {
+        facts.push_str(&format!(" It may follow from {causes}."));
+    }
+    if !symptoms.is_empty() {
+        facts.push_str(&format!(" What may follow from it: {symptoms}."));
+    }
+    facts
 }
 
 #[cfg(test)]
@@ -67,7 +81,7 @@ mod tests {
     use std::{fs, path::PathBuf};
 
     use super::*;
-    use crate::{diagnose::rules::CATALOGUE, present::rules::markdown_index};
+    use crate::present::rules::markdown_index;
 
     #[test]
     fn every_heading_is_shown_and_commands_keep_their_lines() {

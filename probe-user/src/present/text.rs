@@ -77,8 +77,11 @@ fn finding(out: &mut String, number: usize, found: &Finding, style: Style) {
     let indent = 3 + word.len() + 2 + found.rule.id.len() + 2;
     let title = escape::name(found.title.as_bytes());
     hang(out, &first, indent, &title, style.columns());
-    for sentence in &found.summary {
+    for (n, sentence) in found.summary.iter().enumerate() {
         hang(out, "   ", 3, &names::sentence(sentence), style.columns());
+        if n == 0 {
+            first_remedy(out, found, style);
+        }
     }
     evidence(out, &found.evidence, style);
     let sure = sentences::explains(found);
@@ -99,6 +102,20 @@ fn finding(out: &mut String, number: usize, found: &Finding, style: Style) {
         out.push_str("   Symptoms it explains\n");
         symptoms(out, &found.symptoms, 5, style);
     }
+}
+
+/// What to do first, and what it brings: whoever reads no further knows the cause, its weight, and this.
+fn first_remedy(out: &mut String, found: &Finding, style: Style) {
+    let Some(remedy) = found.remedies.first() else {
+        return;
+    };
+    let mut text = names::sentence(&remedy.text);
+    if let Some(arithmetic) = &remedy.arithmetic {
+        text.push_str("; ");
+        text.push_str(&names::sentence(arithmetic));
+    }
+    let first = format!("   {}       ", style.paint(Tone::Strong, "Do first"));
+    hang(out, &first, 18, &text, style.columns());
 }
 
 /// What follows from a finding, and from that, each step further to the right.
