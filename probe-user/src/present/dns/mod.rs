@@ -231,7 +231,7 @@ impl Page<'_> {
 }
 
 /// `pool www`, or a process name.
-fn group(id: &GroupId) -> String {
+pub(super) fn group(id: &GroupId) -> String {
     match names::group(&id.name, id.php_fpm) {
         name if name.is_empty() => "unknown".to_owned(),
         name => name,
@@ -239,7 +239,7 @@ fn group(id: &GroupId) -> String {
 }
 
 /// `hooks.example.com A` in at most `max` columns.
-fn question(name: Option<&Name>, qtype: u16, max: usize) -> String {
+pub(super) fn question(name: Option<&Name>, qtype: u16, max: usize) -> String {
     let Some(name) = name else {
         return "names without a place".to_owned();
     };
@@ -266,7 +266,7 @@ fn written(name: &[u8], max: usize) -> String {
 }
 
 /// What else is to be said of a client: answers that are none, refusals, search domains.
-fn notes(c: &Client) -> Vec<String> {
+pub(super) fn notes(c: &Client) -> Vec<String> {
     let s = &c.sums;
     let mut out = Vec::new();
     if c.processes > 1 {
@@ -297,8 +297,8 @@ fn notes(c: &Client) -> Vec<String> {
     out
 }
 
-/// `asks 127.0.0.53, timeout:5 attempts:2 ndots:1`.
-fn resolver(r: &Resolver) -> String {
+/// `resolv.conf: 127.0.0.53; timeout:5 attempts:2 ndots:1`.
+pub(super) fn resolver(r: &Resolver) -> String {
     let servers: Vec<String> = r.servers.iter().map(ToString::to_string).collect();
     let mut text = format!(
         "resolv.conf: {}; timeout:{} attempts:{}",

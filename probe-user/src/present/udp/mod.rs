@@ -17,7 +17,7 @@ use super::{
 };
 use crate::aggregate::{
     Window,
-    udp::{Agreement, Dropping, Udp, UdpCounters},
+    udp::{Agreement, Dropping, Settings, Udp, UdpCounters},
 };
 
 /// Columns of the numbers at the right of a row.
@@ -124,7 +124,7 @@ impl Page<'_> {
                 "{} {} {} {} {} {}",
                 self.address(out, s.local),
                 right(&count(s.drops), 11),
-                right(&self.per_s(s.drops), 8),
+                right(&per_s(s.drops, self.length_ns), 8),
                 right(&short(s.peak_per_s), 9),
                 right(&limit, 8),
                 right(&lasts(s), 8),
@@ -157,14 +157,6 @@ impl Page<'_> {
         out.push_str(&text);
         out.push('\n');
         cell("", room)
-    }
-
-    fn per_s(&self, n: u64) -> String {
-        if n == 0 {
-            return String::new();
-        }
-        let seconds = self.length_ns.max(1) as f64 / 1e9;
-        short(n as f64 / seconds)
     }
 
     /// `queue ▁▇▇▁  most 212 kB, 276 datagrams`: over the window.
@@ -217,27 +209,8 @@ impl Page<'_> {
     }
 
     fn counters(&self, out: &mut String) {
-        let mut lines = Vec::new();
-        for (family, c) in [
-            ("IPv4", &self.udp.counters.v4),
-            ("IPv6", &self.udp.counters.v6),
-        ] {
-            let text = self.family(c);
-            if !text.is_empty() {
-                lines.push(format!("{family}: {}", text.join(", ")));
-            }
-        }
-        let s = &self.udp.settings;
-        let mut limits: Vec<String> = [
-            ("rmem_default", s.rmem_default_bytes),
-            ("rmem_max", s.rmem_max_bytes),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| value.map(|value| format!("{name} {}", count(value))))
-        .collect();
-        if let (Some(used), Some([_, _, high])) = (s.udp_mem_used_bytes, s.udp_mem_bytes) {
-            limits.push(format!("memory {} of {}", bytes(used), bytes(high)));
-        }
+        let lines = counted(self.udp, self.length_ns);
+        let limits = limits(&self.udp.settings);
         let any = !lines.is_empty() || !limits.is_empty();
         if any && !self.sheet.tight {
             out.push('\n');
@@ -249,31 +222,64 @@ impl Page<'_> {
             labelled(out, "Limits", &limits.join(", "), self.sheet.style);
         }
     }
+}
 
-    /// What moved, in words.
-    fn family(&self, c: &UdpCounters) -> Vec<String> {
-        let traffic = [("in", c.in_datagrams), ("out", c.out_datagrams)];
-        let mut text: Vec<String> = traffic
+/// What the kernel counted, a line for each family: `IPv4: in 10,000/s, out 10,000/s, RcvbufErrors 7`.
+pub(super) fn counted(udp: &Udp, length_ns: u64) -> Vec<String> {
+    [("IPv4", &udp.counters.v4), ("IPv6", &udp.counters.v6)]
+        .into_iter()
+        .map(|(name, c)| (name, family(c, length_ns)))
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| format!("{name}: {}", text.join(", ")))
+        .collect()
+}
+
+/// What moved, in words.
+fn family(c: &UdpCounters, length_ns: u64) -> Vec<String> {
+    let traffic = [("in", c.in_datagrams), ("out", c.out_datagrams)];
+    let mut text: Vec<String> = traffic
+        .into_iter()
+        .filter_map(|(name, n)| n.filter(|n| *n > 0).map(|n| (name, n)))
+        .map(|(name, n)| format!("{name} {}", per_s(n, length_ns)))
+        .collect();
+    // A label of the kernel's own, as nstat shows it.
+    let errors = [
+        ("NoPorts", c.no_ports),
+        ("RcvbufErrors", c.rcvbuf_errors),
+        ("MemErrors", c.mem_errors),
+        ("InCsumErrors", c.csum_errors),
+        ("InErrors", c.in_errors),
+        ("SndbufErrors", c.sndbuf_errors),
+    ];
+    text.extend(
+        errors
             .into_iter()
             .filter_map(|(name, n)| n.filter(|n| *n > 0).map(|n| (name, n)))
-            .map(|(name, n)| format!("{name} {}", self.per_s(n)))
-            .collect();
-        // A label of the kernel's own, as nstat shows it.
-        let errors = [
-            ("NoPorts", c.no_ports),
-            ("RcvbufErrors", c.rcvbuf_errors),
-            ("MemErrors", c.mem_errors),
-            ("InCsumErrors", c.csum_errors),
-            ("InErrors", c.in_errors),
-            ("SndbufErrors", c.sndbuf_errors),
-        ];
-        text.extend(
-            errors
-                .into_iter()
-                .filter_map(|(name, n)| n.filter(|n| *n > 0).map(|n| (name, n)))
-                .map(|(name, n)| format!("{name} {}", count(n))),
-        );
-        text
+            .map(|(name, n)| format!("{name} {}", count(n))),
+    );
+    text
+}
+
+/// The limits of buffers, as far as they are known: `rmem_default 212,992`, ...
+pub(super) fn limits(s: &Settings) -> Vec<String> {
+    let mut limits: Vec<String> = [
+        ("rmem_default", s.rmem_default_bytes),
+        ("rmem_max", s.rmem_max_bytes),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| value.map(|value| format!("{name} {}", count(value))))
+    .collect();
+    if let (Some(used), Some([_, _, high])) = (s.udp_mem_used_bytes, s.udp_mem_bytes) {
+        limits.push(format!("memory {} of {}", bytes(used), bytes(high)));
+    }
+    limits
+}
+
+/// So many in a stretch of time, per second; empty for none.
+pub(super) fn per_s(n: u64, length_ns: u64) -> String {
+    match n {
+        0 => String::new(),
+        n => short(n as f64 * 1e9 / length_ns.max(1) as f64),
     }
 }
 
@@ -284,7 +290,7 @@ pub(super) fn over_time(s: &Dropping, limit: u64, length_ns: u64, columns: usize
 }
 
 /// A rate in at most 8 columns: `7,243/s`, `1.2 M/s`.
-pub(super) fn short(per_s: f64) -> String {
+fn short(per_s: f64) -> String {
     if per_s < 99_999.5 {
         format!("{}/s", mean(per_s))
     } else if per_s < 999_500.0 {

@@ -11,6 +11,7 @@ use crate::{
         layout::{KEEP, cell, wrap},
         page::without,
         tui::{Column, Data, Order, Row, Theme, Tone, Width, widths},
+        udp::per_s,
         units::{count, duration},
     },
 };
@@ -304,12 +305,8 @@ pub fn ago(at_ns: u64, window: &Window) -> String {
 
 /// A number per second; empty for none.
 pub fn per_second(n: u64, window: &Window) -> Cell {
-    let per_s = n as f64 * 1e9 / window.duration_ns.max(1) as f64;
-    let shown = match n {
-        0 => String::new(),
-        _ => crate::present::udp::short(per_s),
-    };
-    number(shown, per_s)
+    let by = n as f64 / window.duration_ns.max(1) as f64;
+    number(per_s(n, window.duration_ns), by)
 }
 
 #[cfg(test)]

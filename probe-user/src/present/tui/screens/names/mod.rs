@@ -1,0 +1,25 @@
+//! UDP sockets that drop, and who asks name servers for what.
+
+mod clients;
+mod drops;
+mod names;
+mod questions;
+mod queues;
+mod servers;
+mod waiting;
+
+use crate::present::tui::{Screen, no_below};
+
+/// The screen.
+pub const SCREEN: Screen = Screen {
+    title: "udp/dns",
+    sections: &[
+        drops::SECTION,
+        queues::SECTION,
+        clients::SECTION,
+        names::SECTION,
+        servers::SECTION,
+        waiting::SECTION,
+    ],
+    below: no_below,
+};
