@@ -15,10 +15,11 @@ use crate::{
 /// # Errors
 /// It cannot be written.
 pub fn print(mut window: Window, output: Output, style: Style) -> Result<u8, Error> {
-    let mut diagnosis = diagnose::run(&window);
     if output.redact {
-        present::redact::all(&mut window, &mut diagnosis);
+        // Before judging: what the rules say can then hold no true name.
+        present::redact::all(&mut window);
     }
+    let diagnosis = diagnose::run(&window);
     let report = if output.json {
         present::json::report(&window, &diagnosis)
     } else if output.html {
