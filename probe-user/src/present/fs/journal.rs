@@ -21,7 +21,6 @@ impl Page<'_> {
         let Some(journal) = self.journal else {
             return;
         };
-        let busy = |d: &&Disk| d.commits.total.count > 0 || d.commits.under_way_ns.is_some();
         let list: Vec<&Disk> = journal.disks.iter().filter(busy).collect();
         if list.is_empty() {
             return;
@@ -170,8 +169,13 @@ impl Page<'_> {
     }
 }
 
+/// It committed something, or is about to.
+pub(in crate::present) fn busy(disk: &&Disk) -> bool {
+    disk.commits.total.count > 0 || disk.commits.under_way_ns.is_some()
+}
+
 /// Where it is mounted and how, what its commits spend their time on, and who changes most.
-fn about(disk: &Disk) -> Vec<String> {
+pub(in crate::present) fn about(disk: &Disk) -> Vec<String> {
     let c = &disk.commits;
     let mut notes = Vec::new();
     if let Some(mount) = &disk.mount {

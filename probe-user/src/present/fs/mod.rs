@@ -1,10 +1,10 @@
 //! `stallscope fs`: file systems and how long they last, who creates files where, journals, fsync, and who sleeps
 //! in D.
 
-mod journal;
+pub(super) mod journal;
 mod json;
-mod space;
-mod words;
+pub(super) mod space;
+pub(super) mod words;
 
 #[cfg(test)]
 mod tests;
@@ -83,7 +83,7 @@ impl Page<'_> {
 }
 
 /// What could not be seen, and why.
-fn unseen(window: &Window) -> Vec<String> {
+pub(super) fn unseen(window: &Window) -> Vec<String> {
     let mut out = page::without(
         window,
         &[

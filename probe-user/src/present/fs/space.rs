@@ -24,8 +24,7 @@ impl Page<'_> {
         let Some(files) = self.files.filter(|f| !f.file_systems.is_empty()) else {
             return;
         };
-        let own = |f: &&FileSystem| f.space_of.is_none() && !idle(f);
-        let list: Vec<&FileSystem> = files.file_systems.iter().filter(own).collect();
+        let list: Vec<&FileSystem> = files.file_systems.iter().filter(told).collect();
         self.sheet.heading(
             out,
             &format!(
@@ -188,15 +187,25 @@ impl Page<'_> {
 }
 
 /// Hardly anything is in it, and nothing comes: /dev, an empty tmpfs.
-fn idle(fs: &FileSystem) -> bool {
+pub(in crate::present) fn idle(fs: &FileSystem) -> bool {
     const HARDLY: f64 = 0.01;
     let still = fs.bytes.per_s == 0.0 && fs.inodes_trend.per_s == 0.0;
     fs.total_bytes == 0
         || still && fs.bytes_used() < HARDLY && fs.inodes_used().unwrap_or(0.0) < HARDLY
 }
 
+/// It has a space of its own, and something is in it.
+pub(in crate::present) fn told(fs: &&FileSystem) -> bool {
+    fs.space_of.is_none() && !idle(fs)
+}
+
+/// Time until nothing is left, s, and whether it is inodes that end first; `None` where that is far away.
+pub(in crate::present) fn ends_soon(fs: &FileSystem) -> Option<(f64, bool)> {
+    fs.ends().filter(|(s, _)| *s <= TOLD_S)
+}
+
 /// Taken a second: `31/s`; `-` before what was given back.
-fn pace(trend: &Trend) -> String {
+pub(in crate::present) fn pace(trend: &Trend) -> String {
     let per_s = trend.per_s;
     if per_s == 0.0 {
         String::new()
@@ -208,11 +217,11 @@ fn pace(trend: &Trend) -> String {
 }
 
 /// What ends when.
-fn notes(fs: &FileSystem) -> Vec<String> {
-    let told = |trend: &Trend| trend.seconds_left.is_some_and(|s| s <= TOLD_S);
+pub(in crate::present) fn notes(fs: &FileSystem) -> Vec<String> {
+    let soon = |trend: &Trend| trend.seconds_left.is_some_and(|s| s <= TOLD_S);
     let mut notes = Vec::new();
     for (trend, what) in [(&fs.inodes_trend, "inodes end"), (&fs.bytes, "space ends")] {
-        if let Some(ends) = ends(trend).filter(|_| told(trend)) {
+        if let Some(ends) = ends(trend).filter(|_| soon(trend)) {
             notes.push(format!("{what} {ends}"));
         }
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A path in at most `max` columns: of a longer one, the end says more than the beginning.
-pub(super) fn path(path: &[u8], max: usize) -> String {
+pub(in crate::present) fn path(path: &[u8], max: usize) -> String {
     let whole = escape::name(path);
     if whole.chars().count() <= max {
         return whole;
@@ -28,7 +28,7 @@ pub(super) fn path(path: &[u8], max: usize) -> String {
 }
 
 /// A team: `mysqld 900`, `pool www, 20 processes`.
-pub(super) fn team(team: &Team) -> String {
+pub(in crate::present) fn team(team: &Team) -> String {
     let name = super::team_name(team);
     match (team.processes, team.pids.as_slice()) {
         (0, _) => name,
@@ -38,7 +38,7 @@ pub(super) fn team(team: &Team) -> String {
 }
 
 /// The same in so many columns, for the left of a row: `mysqld 900`, `pool www (20)`.
-pub(super) fn team_cell(team: &Team, max: usize) -> String {
+pub(in crate::present) fn team_cell(team: &Team, max: usize) -> String {
     let number = match (team.processes, team.pids.as_slice()) {
         (0, _) => String::new(),
         (1, [pid, ..]) => format!(" {pid}"),
@@ -59,7 +59,7 @@ pub(super) fn team_cell(team: &Team, max: usize) -> String {
 }
 
 /// What a task sleeps for, in words.
-pub(super) fn reason(waits_for: WaitsFor) -> &'static str {
+pub(in crate::present) fn reason(waits_for: WaitsFor) -> &'static str {
     match waits_for {
         WaitsFor::Commit => "a journal commit",
         WaitsFor::Transaction => "room in the journal's transaction",
@@ -74,7 +74,7 @@ pub(super) fn reason(waits_for: WaitsFor) -> &'static str {
 }
 
 /// The same as JSON names it.
-pub(super) fn reason_id(waits_for: WaitsFor) -> &'static str {
+pub(in crate::present) fn reason_id(waits_for: WaitsFor) -> &'static str {
     match waits_for {
         WaitsFor::Commit => "journal_commit",
         WaitsFor::Transaction => "journal_transaction",
@@ -89,7 +89,7 @@ pub(super) fn reason_id(waits_for: WaitsFor) -> &'static str {
 }
 
 /// p50, p99 and the longest, empty when there was none.
-pub(super) fn quantiles(timed: &Timed) -> [String; 3] {
+pub(in crate::present) fn quantiles(timed: &Timed) -> [String; 3] {
     if timed.count == 0 {
         return Default::default();
     }
@@ -101,7 +101,7 @@ pub(super) fn quantiles(timed: &Timed) -> [String; 3] {
 }
 
 /// The median size, empty when none is known.
-pub(super) fn median_size(sizes: &Sizes) -> String {
+pub(in crate::present) fn median_size(sizes: &Sizes) -> String {
     match sizes.count {
         0 => String::new(),
         _ => bytes(sizes.quantile(0.5)),
@@ -109,13 +109,13 @@ pub(super) fn median_size(sizes: &Sizes) -> String {
 }
 
 /// A time in seconds, in words.
-pub(super) fn time(seconds: f64) -> String {
+pub(in crate::present) fn time(seconds: f64) -> String {
     // A cast from a float saturates.
     duration((seconds * 1e9) as u64)
 }
 
 /// When something ends: `in 23 s (20 s to 25 s at the paces seen)`.
-pub(super) fn ends(trend: &Trend) -> Option<String> {
+pub(in crate::present) fn ends(trend: &Trend) -> Option<String> {
     let left = trend.seconds_left?;
     let range = match trend.left_between() {
         Some((soonest, Some(latest))) => {
