@@ -4,10 +4,18 @@ use std::{ffi::CString, fs, path::Path};
 
 use anyhow::ensure;
 
-/// Gives the process a mount namespace of its own, in which nothing is left of runs that were killed.
+/// Gives the process a mount namespace of its own, and takes away what older runs left mounted outside of it.
 ///
-/// The tool looks at every file system that it can see, and truly reports one that another run has filled up.
+/// The tool looks at every file system of the machine, and truly reports one that another run has filled up.
 pub fn keep_to_ourselves() -> anyhow::Result<()> {
+    // Runs mount in namespaces of their own, so whatever shows here is nobody's any more.
+    for place in left_behind(&fs::read_to_string("/proc/self/mounts")?) {
+        println!("{place} was left by a run that was killed: unmounting it");
+        let path = CString::new(place)?;
+        // SAFETY: a path that lives past the call.
+        let gone = unsafe { libc::umount2(path.as_ptr(), 0) };
+        ensure!(gone == 0, "umount: {}", std::io::Error::last_os_error());
+    }
     // SAFETY: takes an integer. No other thread runs yet, so that all that begin later are in it too.
     let made = unsafe { libc::unshare(libc::CLONE_NEWNS) };
     ensure!(made == 0, "unshare: {}", std::io::Error::last_os_error());
@@ -23,13 +31,6 @@ pub fn keep_to_ourselves() -> anyhow::Result<()> {
         )
     };
     ensure!(private == 0, "mount: {}", std::io::Error::last_os_error());
-    for place in left_behind(&fs::read_to_string("/proc/self/mounts")?) {
-        println!("{place} was left by a run that was killed: it is not looked at");
-        let place = CString::new(place)?;
-        // SAFETY: a path that lives past the call.
-        let gone = unsafe { libc::umount2(place.as_ptr(), libc::MNT_DETACH) };
-        ensure!(gone == 0, "umount: {}", std::io::Error::last_os_error());
-    }
     Ok(())
 }
 
@@ -55,7 +56,7 @@ mod tests {
     use super::left_behind;
 
     #[test]
-    fn only_what_a_test_mounted_is_left_out() {
+    fn only_what_a_test_mounted_is_taken_away() {
         let dir = std::env::temp_dir().display().to_string();
         let mounts = format!(
             "/dev/vda / ext4 rw 0 0\n/dev/loop0 {dir}/.tmpAb1/mnt ext4 rw 0 0\n\
