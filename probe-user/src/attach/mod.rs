@@ -26,7 +26,7 @@ use probe_common::config::Config;
 
 #[cfg(test)]
 pub(crate) use probes::ids as probe_ids;
-pub(crate) use probes::programs_of;
+pub(crate) use probes::{probe, programs_of};
 pub use status::{ProbeStatus, State};
 pub use syscalls::{class_of_nr, op_of_nr};
 

@@ -12,6 +12,7 @@ use aya::{
     programs::Program,
     sys::{Stats, enable_stats},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::attach;
 
@@ -178,7 +179,7 @@ fn number(text: &str, field: &str) -> Option<u64> {
 }
 
 /// What watching cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// Time in our kernel programs, ns over the window (`None` where the kernel does not tell).
     pub kernel_ns: Option<u64>,

@@ -2,9 +2,11 @@
 
 use std::{fs, io, path::Path};
 
+use serde::{Deserialize, Serialize};
+
 /// A device number as the kernel has it in a super block (`s_dev`), which mountinfo shows too. stat(2) may show
 /// another one (btrfs).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Device {
     /// Major number.
     pub major: u32,
@@ -23,7 +25,7 @@ impl Device {
 }
 
 /// A mounted file system.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Device number of the super block.
     pub device: Device,

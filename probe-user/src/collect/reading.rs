@@ -10,28 +10,34 @@ use probe_common::{
     stat::StatKey,
     task::Task,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
-    CallSum, dns::DnsReading, files::FilesReading, journal::JournalReading, tcp::TcpReading,
-    udp::UdpReading,
+    CallSum, dns::DnsReading, files::FilesReading, journal::JournalReading, recording::raw,
+    tcp::TcpReading, udp::UdpReading,
 };
 
 /// One look at the kernel side. Sums (`stats`, `tasks`, `losses`) are totals since attach; `requests`
 /// and `exits` are what came since the last reading.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Reading {
     /// When it was taken, CLOCK_MONOTONIC ns.
     pub at_ns: u64,
     /// Requests finished since the last reading.
+    #[serde(with = "raw::list")]
     pub requests: Vec<Request>,
     /// Threads that ended since the last reading.
+    #[serde(with = "raw::list")]
     pub exits: Vec<Exit>,
     /// Every followed thread, with its open request; empty when the reader asked for the ring only.
+    #[serde(with = "raw::list")]
     pub tasks: Vec<Task>,
     /// Calls by thread, operation and peer; empty when the reader asked for the ring only.
+    #[serde(with = "raw::keys")]
     pub stats: Vec<(StatKey, CallSum)>,
     /// Addresses behind the peer ids seen so far; only those that are new when the reader asked for the
     /// ring only.
+    #[serde(with = "raw::map")]
     pub peers: HashMap<u64, PeerKey>,
     /// What is known from /proc of the processes in `tasks`, `stats` and `requests` so far; only what is
     /// new or changed when the reader asked for the ring only.
@@ -47,11 +53,12 @@ pub struct Reading {
     /// The ext4 journal and tasks that sleep behind it, likewise.
     pub journal: Option<Box<JournalReading>>,
     /// Lost so far, by [`loss::slot`].
+    #[serde(with = "raw")]
     pub losses: [u64; loss::slot::COUNT as usize],
 }
 
 /// A process as /proc shows it (or showed it, before it ended).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Process id.
     pub pid: u32,

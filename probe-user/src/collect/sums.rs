@@ -1,9 +1,10 @@
 //! Sums of calls in a form that can be kept: a kernel row holds 200 buckets, most of them empty.
 
 use probe_common::stat::Stat;
+use serde::{Deserialize, Serialize};
 
 /// Calls of one thread, operation and peer; a fraction of the size of a [`Stat`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallSum {
     /// Calls that returned.
     pub count: u64,

@@ -140,6 +140,12 @@ pub const GROUPS: &[&Group] = &[
     &journal::GROUP,
 ];
 
+/// The probe of this id.
+pub fn probe(id: &str) -> Option<&'static Probe> {
+    let mut probes = GROUPS.iter().flat_map(|g| g.probes);
+    probes.find(|p| p.id == id)
+}
+
 /// The programs of a probe, where it has some of its own.
 pub fn programs_of(probe: &str) -> impl Iterator<Item = &'static str> {
     let probes = GROUPS.iter().flat_map(|g| g.probes);

@@ -12,13 +12,14 @@ use std::collections::HashMap;
 
 use aya::Ebpf;
 use probe_common::{dns, request::event};
+use serde::{Deserialize, Serialize};
 
 use super::CallSum;
 use crate::error::Error;
 use resolver::Resolvers;
 
 /// Everything DNS in a reading.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DnsReading {
     /// Questions since attach, by process, server, name and type.
     pub sums: Vec<Questions>,
@@ -35,7 +36,7 @@ pub struct DnsReading {
 pub type Name = Vec<u8>;
 
 /// Questions of one process for one name and type to one server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Questions {
     /// Process id.
     pub pid: u32,
@@ -78,7 +79,7 @@ pub struct Questions {
 }
 
 /// A question that has no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenQuestion {
     /// Process and thread.
     pub pid: u32,
@@ -98,7 +99,7 @@ pub struct OpenQuestion {
 }
 
 /// How far all questions had come at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// When, CLOCK_MONOTONIC ns.
     pub at_ns: u64,
@@ -109,7 +110,7 @@ pub struct Step {
 }
 
 /// How a process resolves names (its own /etc, seen through /proc/PID/root).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolver {
     /// Process id.
     pub pid: u32,

@@ -8,15 +8,16 @@ use std::collections::HashMap;
 
 use aya::Ebpf;
 use probe_common::{files, request::event};
+use serde::{Deserialize, Serialize};
 
 pub use super::mounts::Device;
-use super::{CallSum, mounts::Mount};
+use super::{CallSum, mounts::Mount, recording::known::{self, Word}};
 use crate::error::Error;
 use asker::{Asker, News};
 use place::{Found, Text};
 
 /// Everything about files in a reading.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FilesReading {
     /// Work on files since attach, by process and directory.
     pub directories: Vec<Directory>,
@@ -31,7 +32,7 @@ pub struct FilesReading {
 }
 
 /// What one process did in one directory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Directory {
     /// Process id.
     pub pid: u32,
@@ -67,14 +68,15 @@ pub struct Directory {
 }
 
 /// Calls of one process that were refused for want of space.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// Process id.
     pub pid: u32,
     /// Process name, any bytes.
     pub comm: Vec<u8>,
     /// System call, as its tracepoint spells it.
-    pub call: &'static str,
+    #[serde(with = "known::call")]
+    pub call: Word,
     /// ENOSPC or EDQUOT.
     pub errno: u32,
     /// The file system, where the call's descriptor or path tells it.
@@ -90,7 +92,7 @@ pub struct Refused {
 }
 
 /// How far creations had come at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// When, CLOCK_MONOTONIC ns.
     pub at_ns: u64,
@@ -99,7 +101,7 @@ pub struct Step {
 }
 
 /// How full all file systems were at a moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Uses {
     /// When, CLOCK_MONOTONIC ns.
     pub at_ns: u64,
@@ -110,7 +112,7 @@ pub struct Uses {
 }
 
 /// How full a file system is (statvfs(3)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsUse {
     /// Super block's device.
     pub device: Device,

@@ -4,12 +4,14 @@ mod reader;
 mod stacks;
 mod symbols;
 
+use serde::{Deserialize, Serialize};
+
 pub use super::mounts::Device;
 use super::{CallSum, mounts::Mount};
 pub(super) use reader::JournalReader;
 
 /// Everything about journals in a reading.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct JournalReading {
     /// Commits since attach, by device of the file system.
     pub commits: Vec<Commits>,
@@ -35,7 +37,7 @@ pub struct JournalReading {
 
 /// Commits of one journal. A commit goes through its phases in this order; the time of a caller in fsync() may lie
 /// before all of them, where it writes its own data (data=ordered).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Commits {
     /// Device of the file system.
     pub device: Device,
@@ -67,7 +69,7 @@ pub struct Commits {
 }
 
 /// One commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// Device of the file system.
     pub device: Device,
@@ -88,7 +90,7 @@ pub struct Commit {
 }
 
 /// fsync of one process on one file system.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Syncs {
     /// Device of the file system.
     pub device: Device,
@@ -105,7 +107,7 @@ pub struct Syncs {
 }
 
 /// Changes of one process to one journal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handles {
     /// Device of the file system.
     pub device: Device,
@@ -122,7 +124,7 @@ pub struct Handles {
 }
 
 /// Uninterruptible sleeps of one process at one place in the kernel.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sleeps {
     /// Process id; 0 with an empty name: other processes.
     pub pid: u32,
@@ -135,7 +137,7 @@ pub struct Sleeps {
 }
 
 /// A task that sleeps uninterruptibly now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sleeper {
     /// Process and thread.
     pub pid: u32,
@@ -150,7 +152,7 @@ pub struct Sleeper {
 }
 
 /// A kernel stack, innermost function first. Those of the scheduler, by which every sleep begins, are left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// Function names, with the module where there is one (`jbd2_log_wait_commit [jbd2]`); an address in hexadecimal where the
     /// name is not known.
@@ -160,7 +162,7 @@ pub struct Stack {
 }
 
 /// What a task in uninterruptible sleep waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum WaitsFor {
     /// A journal commit to end (jbd2_log_wait_commit, ...).
     Commit,

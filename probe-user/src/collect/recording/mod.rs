@@ -1,7 +1,17 @@
 //! Recordings: readings in a file, from which the same windows come as from the kernel side, on any machine.
 
+mod format;
+mod index;
+pub(super) mod known;
+#[cfg(test)]
+pub(crate) mod make;
+pub(super) mod raw;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Cost, Reading};
 use crate::attach::ProbeStatus;
@@ -10,7 +20,7 @@ pub use reader::Recording;
 pub use writer::Writer;
 
 /// What a recording is about: what no reading says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// Version of the tool that wrote it.
     pub tool_version: String,
@@ -37,11 +47,12 @@ pub enum Frame {
 }
 
 /// A reading of everything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Full {
     /// The reading.
     pub reading: Reading,
     /// What became of each probe.
+    #[serde(with = "known::probes")]
     pub probes: Vec<ProbeStatus>,
     /// What watching had cost since it began.
     pub cost: Cost,

@@ -11,34 +11,41 @@ use probe_common::tcp::{
     COHORTS, CensusKey, Connect, FinWait2, Holder, Listener, Listening, Transition, TransitionKey,
     column,
 };
+use serde::{Deserialize, Serialize};
 
-use super::CallSum;
+use super::{CallSum, recording::raw};
 
 /// Sockets by [`column`].
 pub type Counts = [u64; column::COUNT];
 
 /// One count of all TCP sockets of the network namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Census {
     /// When it began, CLOCK_MONOTONIC ns.
     pub at_ns: u64,
     /// How long it took, ns.
     pub took_ns: u64,
     /// All sockets.
+    #[serde(with = "raw")]
     pub totals: Counts,
     /// Sockets by address; the order means nothing.
+    #[serde(with = "raw::pairs")]
     pub rows: Vec<(CensusKey, [u32; column::COUNT])>,
     /// Sockets whose address found no row.
+    #[serde(with = "raw")]
     pub other: Counts,
     /// TIME_WAIT by when the timer runs out, see [`COHORTS`].
+    #[serde(with = "raw::boxed")]
     pub time_wait: Box<[u32; COHORTS]>,
     /// jiffies_64 when it began.
     pub jiffies: u64,
     /// Sockets in FIN_WAIT_2, one by one.
+    #[serde(with = "raw::list")]
     pub fin_wait2: Vec<FinWait2>,
     /// Such sockets that are counted, but are too many to be listed.
     pub fin_wait2_left_out: u64,
     /// Listening TCP sockets.
+    #[serde(with = "raw::list")]
     pub listeners: Vec<Listener>,
     /// Sockets that could not be read.
     pub unreadable: u64,
@@ -47,7 +54,7 @@ pub struct Census {
 }
 
 /// Who holds which sockets: one walk over all descriptors.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Owners {
     /// When it began, CLOCK_MONOTONIC ns.
     pub at_ns: u64,
@@ -56,25 +63,28 @@ pub struct Owners {
     /// TCP sockets by process and state number; none for a process that holds Unix listeners only.
     pub processes: Vec<Owner>,
     /// Listening sockets, TCP and Unix, once for each process that holds one.
+    #[serde(with = "raw::list")]
     pub listeners: Vec<Listener>,
     /// Half-closed sockets that a process holds.
+    #[serde(with = "raw::list")]
     pub holders: Vec<Holder>,
 }
 
 /// A process and the TCP sockets that it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Process id.
     pub pid: u32,
     /// Process name, any bytes.
     pub comm: Vec<u8>,
     /// Sockets by state number ([`probe_common::tcp::state`]).
+    #[serde(with = "raw")]
     pub counts: [u32; 16],
 }
 
 /// Counters of the network namespace since its start (/proc/net/netstat, /proc/net/snmp, /proc/net/sockstat);
 /// `None` where the kernel does not have one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// TcpExt ListenOverflows: handshakes that found the accept queue full.
     pub listen_overflows: Option<u64>,
@@ -101,7 +111,7 @@ pub struct Counters {
 }
 
 /// Settings of the network namespace that bear on TCP (/proc/sys/net); `None` where one cannot be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// net.ipv4.ip_local_port_range: first and last.
     pub port_range: Option<(u16, u16)>,
@@ -128,22 +138,26 @@ pub struct Settings {
 }
 
 /// Everything TCP in a reading.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TcpReading {
     /// Counts since the last reading, in order.
     pub censuses: Vec<Census>,
     /// Walks over descriptors since the last reading, in order.
     pub owners: Vec<Owners>,
     /// Transitions since attach; empty when the reader asked for the ring only.
+    #[serde(with = "raw::keys")]
     pub transitions: Vec<(TransitionKey, TransitionSum)>,
     /// FIN_WAIT_2 and TIME_WAIT since attach, followed one by one; `None` where that is off, or the reader asked
     /// for the ring only.
     pub timewait: Option<[Timewait; 2]>,
     /// Single transitions since the last reading (`--events`).
+    #[serde(with = "raw::list")]
     pub events: Vec<Transition>,
     /// Failed connects, and the first success after, since the last reading.
+    #[serde(with = "raw::list")]
     pub connects: Vec<Connect>,
     /// Listeners that began or ended since the last reading.
+    #[serde(with = "raw::list")]
     pub listening: Vec<Listening>,
     /// Settings, as last read; read again every few seconds.
     pub settings: Settings,
@@ -154,7 +168,7 @@ pub struct TcpReading {
 }
 
 /// Sums of transitions, a fraction of the size of the kernel's row.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransitionSum {
     /// How many, how many timed, sum and longest of their times, and these by duration.
     pub sum: CallSum,
@@ -167,7 +181,7 @@ pub struct TransitionSum {
 }
 
 /// Stays in one state, whose ends were seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timewait {
     /// Timewait objects that began in the state, or came to it.
     pub begun: u64,

@@ -10,10 +10,12 @@ mod unseen;
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 pub(super) use reader::UdpReader;
 
 /// Everything UDP in a reading.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct UdpReading {
     /// Looks at all UDP sockets since the last reading, in order; one stands at each end of a watch.
     pub censuses: Vec<Census>,
@@ -28,7 +30,7 @@ pub struct UdpReading {
 }
 
 /// One look at all UDP sockets of the network namespace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Census {
     /// When it began, CLOCK_MONOTONIC ns.
     pub at_ns: u64,
@@ -45,7 +47,7 @@ pub struct Census {
 }
 
 /// A UDP socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketState {
     /// Kernel address: its identity while it exists. From /proc/net/udp it is one that the kernel makes up in place of
     /// the real one; `inode` is the same everywhere.
@@ -71,7 +73,7 @@ pub struct SocketState {
 }
 
 /// Why a datagram was refused (the `rc` of udp:udp_fail_queue_rcv_skb).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reasons {
     /// The receive buffer was full (-ENOMEM; RcvbufErrors).
     pub buffer_full: u64,
@@ -90,7 +92,7 @@ impl Reasons {
 
 /// What one socket dropped while we watched, by the tracepoint; over IPv6 on kernels that do not have it there (5.10 and
 /// 6.1), by the socket's own count from one census to the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketDrops {
     /// Kernel address. A socket that takes a closed one's place has a row of its own: see `born_ns`. 0: all sockets
     /// together that found no row; nothing but `reasons`, `truesize_bytes` and the times is known of them.
@@ -120,7 +122,7 @@ pub struct SocketDrops {
 }
 
 /// How far a socket's drops had come at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropStep {
     /// Kernel address.
     pub sock: u64,
@@ -135,7 +137,7 @@ pub struct DropStep {
 }
 
 /// A process that holds a socket: several may, after a fork or when it was passed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Kernel address of the socket.
     pub sock: u64,
@@ -151,7 +153,7 @@ pub struct Holder {
 
 /// Counters of the network namespace since its start (/proc/net/snmp, /proc/net/snmp6); `None` where the kernel does
 /// not have one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Udp.
     pub v4: UdpCounters,
@@ -160,7 +162,7 @@ pub struct Counters {
 }
 
 /// Counters of one address family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UdpCounters {
     /// InDatagrams: handed to a process.
     pub in_datagrams: Option<u64>,
@@ -181,7 +183,7 @@ pub struct UdpCounters {
 }
 
 /// Settings that bear on UDP buffers (/proc/sys/net); `None` where one cannot be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// net.core.rmem_default, bytes.
     pub rmem_default_bytes: Option<u64>,
