@@ -11,6 +11,9 @@ mod known;
 mod window;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, net::SocketAddr};
 
 use crate::aggregate::Window;

@@ -78,7 +78,7 @@ impl Names {
     /// A file system's type.
     pub(super) fn file_system(&mut self, name: &mut Vec<u8>) {
         if !known::is_file_system(name) {
-            self.plain(Kind::FileSystem, name, "fs");
+            self.plain(Kind::FileSystem, name, "fs-type");
         }
     }
 
