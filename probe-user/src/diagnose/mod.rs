@@ -3,6 +3,7 @@
 //! [`run`] goes through the catalogue in [`rules::CATALOGUE`]. A rule fires, stays quiet, or says that it
 //! could not look; it never says "clear" when the probes it needs were off.
 
+pub mod compare;
 mod engine;
 mod finding;
 mod loss;
