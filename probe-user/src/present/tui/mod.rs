@@ -1,15 +1,32 @@
 //! The live view. Its state ([`Data`], and what a user has chosen) is apart from drawing; a screen is a record of
 //! sections, and a section is a function from the data to rows, so that a table is written once.
 
+mod app;
+mod bar;
+mod draw;
+mod findings;
+mod header;
+mod help;
+mod history;
+mod keys;
+mod page;
 mod screens;
 mod section;
+mod table;
 mod theme;
+mod waterfall;
+
+#[cfg(test)]
+mod shot;
 
 use crate::{
     aggregate::{RequestSummary, Window},
     diagnose::Diagnosis,
 };
 
+pub use app::{Action, App, Playback};
+pub use draw::draw;
+pub use history::{History, Moment};
 pub use screens::SCREENS;
 pub use section::{
     Column, Order, Row, Screen, Section, Width, no_below, no_detail, no_head, widths,
@@ -29,6 +46,8 @@ pub struct Data {
     pub slowest: Vec<Slow>,
     /// What happened, newest last.
     pub events: Vec<Event>,
+    /// What was lost since watching began.
+    pub lost: u64,
     /// Since watching began, ns.
     pub elapsed_ns: u64,
     /// The time of day, ns since the Unix epoch.

@@ -1,10 +1,41 @@
-//! What happened, one line each.
+//! What happened, one line each, the newest on top.
 
-use crate::present::tui::{Screen, no_below};
+use crate::present::tui::{
+    Column, Data, Row, Screen, Section, Theme, Width, history, no_below, no_detail, no_head,
+    screens::cells::{number, row, text, words},
+};
 
 /// The screen.
 pub const SCREEN: Screen = Screen {
     title: "events",
-    sections: &[],
+    sections: &[Section {
+        title: "events",
+        columns: COLUMNS,
+        head: no_head,
+        rows,
+        detail: no_detail,
+        empty,
+    }],
     below: no_below,
 };
+
+const COLUMNS: &[Column] = &[
+    words("time (UTC)", Width::Cells(10), 1),
+    words("what", Width::Fill(20), 0),
+];
+
+fn rows(data: &Data, _: u16, theme: &Theme) -> Vec<Row> {
+    let newest = data.events.iter().enumerate().rev();
+    newest
+        .map(|(n, event)| {
+            let time = number(history::clock(event.unix_ns), event.unix_ns as f64);
+            let what = text(event.text.clone()).tone(theme, event.tone);
+            row(format!("{} {n}", event.unix_ns), [time, what])
+        })
+        .collect()
+}
+
+fn empty(_: &Data) -> String {
+    "Nothing has happened yet: no finding began or ended, nothing was lost, no worker came or went."
+        .to_owned()
+}

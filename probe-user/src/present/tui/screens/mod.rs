@@ -1,6 +1,8 @@
 //! The screens, in the order of their keys.
 
 mod cells;
+#[cfg(test)]
+mod check;
 mod events;
 mod files;
 mod names;
@@ -10,6 +12,7 @@ mod tcp;
 mod workers;
 
 use super::Screen;
+pub(super) use cells::{Lines, cut};
 
 /// Every screen; the first is shown first.
 pub const SCREENS: &[Screen] = &[
