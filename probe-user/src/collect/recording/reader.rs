@@ -99,10 +99,15 @@ impl Recording {
         &self.header
     }
 
+    /// False when its beginning was dropped.
+    pub fn is_whole(&self) -> bool {
+        self.segments.first().is_some_and(|first| first.number == 0)
+    }
+
     /// What of it is missing, in a line without the file's name; `None` when it is whole. Dropping the oldest to keep within
     /// a size is meant, and said as well.
     pub fn note(&self) -> Option<String> {
-        let (first, last) = (self.segments.first()?, self.segments.last()?);
+        let last = self.segments.last()?;
         let end = match last.last {
             Last::End => None,
             Last::Nothing => Some(format!(
@@ -118,7 +123,7 @@ impl Recording {
                 last.end, last.full_end
             )),
         };
-        let dropped = (first.number > 0).then(|| {
+        let dropped = (!self.is_whole()).then(|| {
             "its beginning was dropped, to keep within its size or because of damage".to_owned()
         });
         match (dropped, end) {
