@@ -69,6 +69,8 @@ pub struct Window {
     pub duration_ns: u64,
     /// What was watched, in words: `pool www`, `pid 4711`, `all processes`.
     pub target: String,
+    /// The names in it are made up (`--redact`).
+    pub redacted: bool,
     /// Groups of processes, the one with most request time first.
     pub groups: Vec<Group>,
     /// Calls by process, operation and peer, most time first.

@@ -274,6 +274,10 @@ pub(super) fn coverage(window: &Window) -> Coverage {
     }
 }
 
+/// What a reader of a redacted report has to know.
+pub(super) const REDACTED: &str = "names, paths and addresses are made up, the same one for the same thing throughout; \
+    ports, process ids, times and numbers are true";
+
 /// What watching cost: `0.4 % of one core (kernel 0.3, own 0.1), 11 MB + 6 MB maps`.
 pub(super) fn cost(window: &Window) -> String {
     let cost = &window.cost;

@@ -40,6 +40,7 @@ pub fn report(window: &Window, diagnosis: &Diagnosis, style: Style) -> String {
         labelled(&mut out, "Not judged", Tone::Warning, &text, style);
     }
     coverage(&mut out, window, style);
+    closing::redacted(&mut out, window, style);
     cost(&mut out, window, style);
     out
 }

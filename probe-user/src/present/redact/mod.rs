@@ -60,6 +60,7 @@ impl Names {
     pub fn redact(&mut self, window: &mut Window) {
         use window::Redact;
         window.redact(self);
+        window.redacted = true;
     }
 
     /// The made-up name of a thing: what kind of thing it is, and a number.

@@ -109,6 +109,16 @@ fn no_name_of_the_node_is_in_any_output_of_a_redacted_window() {
 }
 
 #[test]
+fn a_redacted_report_says_that_it_is_one() {
+    let before = window();
+    let after = redacted(before.clone());
+    let text =
+        |window: &Window| present::text::report(window, &diagnose::run(window), Style::default());
+    assert!(text(&after).contains("\nRedacted       names, paths and addresses are made up"));
+    assert!(!text(&before).contains("Redacted"));
+}
+
+#[test]
 fn what_keeps_its_name_is_known_word_for_word() {
     let before = names(&format!("{:?}", window()));
     let after = names(&format!("{:?}", redacted(window())));

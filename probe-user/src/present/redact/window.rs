@@ -120,7 +120,7 @@ decide!(Window =>
     kernel_release: kernel;
     target: target;
     parts: groups, calls, processes, tcp, udp, dns, files, journal, probes;
-    stays: start_unix_ns, duration_ns, processes_left_out, losses, cost;
+    stays: redacted, start_unix_ns, duration_ns, processes_left_out, losses, cost;
 );
 
 decide!(ProcessTime =>

@@ -39,6 +39,13 @@ pub(in crate::present) fn coverage(out: &mut String, window: &Window, style: Sty
     }
 }
 
+/// That names are not the true ones.
+pub(super) fn redacted(out: &mut String, window: &Window, style: Style) {
+    if window.redacted {
+        labelled(out, "Redacted", Tone::Strong, sentences::REDACTED, style);
+    }
+}
+
 /// What watching cost.
 pub(in crate::present) fn cost(out: &mut String, window: &Window, style: Style) {
     labelled(out, "Cost", Tone::Strong, &sentences::cost(window), style);
