@@ -248,3 +248,62 @@ impl<'a> postcard::de_flavors::Flavor<'a> for Careful<'a> {
         Ok(self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::Path};
+
+    use super::{super::Full, *};
+    use crate::collect::recording::make::kinds;
+
+    /// Structs inside of those that readings name.
+    const WITHIN: [&str; 4] = [
+        "fastcgi::Reader",
+        "request::PeerUse",
+        "request::Span",
+        "task::CachedPeer",
+    ];
+
+    /// Everything that decides what is written.
+    fn described(here: &Path) -> String {
+        let mut text = format!("What recordings of format {FORMAT} hold, in this order.\n");
+        let lists = [
+            ("header", kinds::<Header>()),
+            ("a whole look", kinds::<Full>()),
+        ];
+        for (name, lines) in &lists {
+            text += &format!("\n{name}\n");
+            for line in lines {
+                text += &format!("  {}\n", line.replace("probe_common::", ""));
+            }
+        }
+        let abi = fs::read_to_string(here.join("../probe-common/abi.txt")).unwrap();
+        for section in abi.split("\n\n") {
+            let name = section.split(' ').next().unwrap_or_default();
+            let named =
+                text.contains(&format!("{name} of ")) || text.contains(&format!("({name},"));
+            if named || WITHIN.contains(&name) {
+                text += &format!("\n{}\n", section.trim_end());
+            }
+        }
+        text
+    }
+
+    /// Recordings that were made must be read, or refused by their number; never be read as something else. A blessed
+    /// description is thus never replaced: another encoding needs another number.
+    #[test]
+    fn another_encoding_has_another_number() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let file = here.join(format!("src/collect/recording/format-{FORMAT}.txt"));
+        let now = described(here);
+        if env::var_os("BLESS").is_some() && !file.exists() {
+            fs::write(&file, &now).unwrap();
+        }
+        let blessed = fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            now == blessed,
+            "what recordings hold has changed: raise FORMAT, run this test with BLESS=1, and make the demo anew \
+             (`cargo xtask bless`, docs/recordings.md); now it is\n{now}"
+        );
+    }
+}
