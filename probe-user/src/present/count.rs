@@ -334,7 +334,7 @@ lost: 4 calls not counted: the counting table was full: counts are too low
     #[test]
     fn the_document_has_every_result_and_the_buckets() {
         let v: serde_json::Value = serde_json::from_str(&json(&counted())).expect("it is JSON");
-        assert_eq!(v["schema_version"], "1.0");
+        assert_eq!(v["schema_version"], SCHEMA_VERSION);
         let connect = &v["counts"][0];
         assert_eq!(connect["process.executable.name"], "php-fpm");
         assert_eq!(

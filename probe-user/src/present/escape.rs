@@ -4,6 +4,8 @@
 //! turns the line around, and neither needs to be UTF-8. What could act on a terminal, or deceive the
 //! eye, becomes a visible escape; the length is bounded.
 
+use std::borrow::Cow;
+
 /// The longest that a name becomes, in characters, where no shorter bound is asked for.
 pub const MAX: usize = 256;
 
@@ -43,6 +45,27 @@ pub fn bounded(bytes: &[u8], max: usize) -> String {
         }
     }
     pieces.concat()
+}
+
+/// Text that was escaped once, such as that of a report which is read back: nothing happens to it unless someone tampered
+/// with it. What could act or deceive becomes visible, backslashes stay, and what is behind `max` characters is cut off.
+pub fn again(text: &str, max: usize) -> Cow<'_, str> {
+    let safe = |c: char| matches!(c, ' '..='~') || (!c.is_ascii() && !is_deceptive(c));
+    if text.len() <= max && text.chars().all(safe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::new();
+    for (n, c) in text.chars().enumerate() {
+        match c {
+            _ if n == max => {
+                out.push('…');
+                break;
+            }
+            c if safe(c) => out.push(c),
+            c => out.push_str(&visible(c)),
+        }
+    }
+    Cow::Owned(out)
 }
 
 fn visible(c: char) -> String {

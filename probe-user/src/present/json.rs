@@ -1,54 +1,42 @@
 //! The report of `diagnose` as JSON: types of its own, mapped by hand, so that a change inside never
 //! changes the format. Units are in the names (`_ns`, `_bytes`); names follow OpenTelemetry where it has
 //! them; histograms are lists of buckets, each with its own count (not cumulative); every string from the
-//! traced system is escaped.
+//! traced system is escaped. The descriptions of the types are those of docs/report.schema.json.
 
 mod findings;
+mod requests;
 mod signals;
+mod text;
+mod values;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{
-    dns::DnsJson,
-    escape,
-    fs::{FilesJson, JournalJson},
-    tcp::TcpJson,
-    udp::UdpJson,
-};
 use crate::{
     aggregate::{Cost, Window},
     attach::{ProbeStatus, State},
     diagnose::{self, Diagnosis},
 };
 
-pub(super) use signals::{Bucket, PeerJson, ProcessJson, buckets};
+// The types of the signals stand beside their pages.
+pub use super::{dns::json::*, fs::json::*, tcp::json::*, udp::json::*};
+pub use findings::{
+    ChangeJson, ConfidenceJson, CulpritJson, EvidenceJson, FindingJson, MeasuredJson,
+    NotJudgedJson, PlaceJson, RemedyJson,
+};
+pub use requests::{GroupJson, PeerTimeJson, RequestJson, RequestPeerJson, SpanJson, UseJson};
+pub use signals::{CallsJson, ProcessJson, Signals, WaitsForJson};
+pub use text::Text;
+pub use values::{Bucket, ErrorJson, PartsJson, PeerJson};
+pub(super) use values::{buckets, finite};
 
-/// Version of all JSON that stallscope writes: readers ignore unknown fields and refuse a newer major.
-pub const SCHEMA_VERSION: &str = "1.0";
+/// Version of all JSON that stallscope writes: readers ignore unknown fields and refuse a newer major. What is added makes
+/// a new minor, everything else a new major.
+pub const SCHEMA_VERSION: &str = "1.1";
 
 /// One JSON document; ends with a newline.
 pub fn report(window: &Window, diagnosis: &Diagnosis) -> String {
-    line(&Report {
-        schema_version: SCHEMA_VERSION,
-        tool: Tool::this(),
-        host: Host::of(&window.host, &window.kernel),
-        window: WindowJson::of(window),
-        signals: signals::of(window),
-        tcp: window.tcp.as_deref().map(TcpJson::of),
-        udp: window.udp.as_deref().map(UdpJson::of),
-        dns: window.dns.as_deref().map(DnsJson::of),
-        files: window.files.as_deref().map(FilesJson::of),
-        journal: window.journal.as_deref().map(JournalJson::of),
-        findings: diagnosis.findings.iter().map(findings::of).collect(),
-        not_judged: diagnosis
-            .not_judged
-            .iter()
-            .map(findings::not_judged)
-            .collect(),
-        losses: losses(&window.losses),
-        cost: CostJson::of(&window.cost, window.duration_ns),
-        probes: window.probes.iter().map(ProbeJson::of).collect(),
-    })
+    line(&Report::of(window, diagnosis))
 }
 
 /// A document on one line.
@@ -65,94 +53,144 @@ pub(super) fn line(document: &impl Serialize) -> String {
     text
 }
 
-#[derive(Serialize)]
-struct Report {
-    schema_version: &'static str,
-    tool: Tool,
-    host: Host,
-    window: WindowJson,
-    signals: signals::Signals,
-    /// Null when TCP was not watched.
-    tcp: Option<TcpJson>,
-    /// Likewise.
-    udp: Option<UdpJson>,
-    /// Likewise.
-    dns: Option<DnsJson>,
-    /// Null when files were not watched.
-    files: Option<FilesJson>,
-    /// Null when journals were not watched.
-    journal: Option<JournalJson>,
-    findings: Vec<findings::FindingJson>,
-    not_judged: Vec<findings::NotJudgedJson>,
-    losses: Vec<LossJson>,
-    cost: CostJson,
-    probes: Vec<ProbeJson>,
+/// What `stallscope diagnose --json` writes: what was measured in one stretch of time, and what the rules say about it.
+/// Fields ending in `_ns` are nanoseconds, in `_offset_ns` nanoseconds after the window's start, in `_bytes` bytes, in
+/// `_per_s` a number per second. Names from the system are escaped: control characters and bytes that are not UTF-8 as
+/// `\xNN`, what deceives the eye as `\u{NNNN}`, a backslash as `\\`. Later versions may add fields: ignore unknown ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Report of stallscope diagnose --json")]
+pub struct Report {
+    /// Version of this format, `major.minor`: a newer minor only adds fields.
+    pub schema_version: Text,
+    /// Which program wrote it.
+    pub tool: Tool,
+    /// Where it was measured.
+    pub host: Host,
+    /// When, how long, and what.
+    pub window: WindowJson,
+    /// What was measured of the processes that were watched.
+    pub signals: Signals,
+    /// TCP in one network namespace; null when it was not watched.
+    pub tcp: Option<TcpJson>,
+    /// UDP in one network namespace; null when it was not watched.
+    pub udp: Option<UdpJson>,
+    /// Questions to name servers; null when they were not watched.
+    pub dns: Option<DnsJson>,
+    /// Files created, and space left; null when files were not watched.
+    pub files: Option<FilesJson>,
+    /// Journals of file systems and uninterruptible sleep; null when journals were not watched.
+    pub journal: Option<JournalJson>,
+    /// What the rules found: worst first, then by what it explains.
+    pub findings: Vec<FindingJson>,
+    /// Rules that could not look.
+    pub not_judged: Vec<NotJudgedJson>,
+    /// What was lost on the way from the kernel; empty when nothing was.
+    pub losses: Vec<LossJson>,
+    /// What watching cost.
+    pub cost: CostJson,
+    /// What became of each probe.
+    pub probes: Vec<ProbeJson>,
+}
+
+impl Report {
+    /// The report of a window that has been judged.
+    pub fn of(window: &Window, diagnosis: &Diagnosis) -> Self {
+        let not_judged = diagnosis.not_judged.iter().map(NotJudgedJson::of);
+        Self {
+            schema_version: SCHEMA_VERSION.into(),
+            tool: Tool::this(),
+            host: Host::of(&window.host, &window.kernel),
+            window: WindowJson::of(window),
+            signals: Signals::of(window),
+            tcp: window.tcp.as_deref().map(TcpJson::of),
+            udp: window.udp.as_deref().map(UdpJson::of),
+            dns: window.dns.as_deref().map(DnsJson::of),
+            files: window.files.as_deref().map(FilesJson::of),
+            journal: window.journal.as_deref().map(JournalJson::of),
+            findings: diagnosis.findings.iter().map(FindingJson::of).collect(),
+            not_judged: not_judged.collect(),
+            losses: losses(&window.losses),
+            cost: CostJson::of(&window.cost, window.duration_ns),
+            probes: window.probes.iter().map(ProbeJson::of).collect(),
+        }
+    }
 }
 
 /// Which program wrote it.
-#[derive(Serialize)]
-pub(super) struct Tool {
-    name: &'static str,
-    version: &'static str,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tool {
+    /// `stallscope`.
+    pub name: Text,
+    /// Its version.
+    pub version: Text,
 }
 
 impl Tool {
-    pub fn this() -> Self {
+    pub(super) fn this() -> Self {
         Self {
-            name: "stallscope",
-            version: env!("CARGO_PKG_VERSION"),
+            name: "stallscope".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
         }
     }
 }
 
 /// Where it was measured.
-#[derive(Serialize)]
-pub(super) struct Host {
-    name: String,
-    kernel: String,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Host {
+    /// Host name.
+    pub name: Text,
+    /// Kernel release.
+    pub kernel: Text,
 }
 
 impl Host {
-    pub fn of(name: &str, kernel: &str) -> Self {
+    pub(super) fn of(name: &str, kernel: &str) -> Self {
         Self {
-            name: escape::name(name.as_bytes()),
-            kernel: escape::name(kernel.as_bytes()),
+            name: Text::name(name.as_bytes()),
+            kernel: Text::name(kernel.as_bytes()),
         }
     }
 }
 
 /// When, how long, and what.
-#[derive(Serialize)]
-pub(super) struct WindowJson {
-    /// RFC 3339, UTC.
-    start: String,
-    start_unix_ns: u64,
-    duration_ns: u64,
-    target: String,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WindowJson {
+    /// Its start: RFC 3339, UTC, in milliseconds.
+    pub start: Text,
+    /// The same, ns since the Unix epoch.
+    pub start_unix_ns: u64,
+    /// Its length.
+    pub duration_ns: u64,
+    /// What was watched, in words: `pool www`, `pid 4711`, `all processes`.
+    pub target: Text,
 }
 
 impl WindowJson {
-    pub fn of(window: &Window) -> Self {
+    pub(super) fn of(window: &Window) -> Self {
         Self::new(window.start_unix_ns, window.duration_ns, &window.target)
     }
 
-    pub fn new(start_unix_ns: u64, duration_ns: u64, target: &str) -> Self {
+    pub(super) fn new(start_unix_ns: u64, duration_ns: u64, target: &str) -> Self {
         Self {
-            start: rfc3339(start_unix_ns),
+            start: rfc3339(start_unix_ns).into(),
             start_unix_ns,
             duration_ns,
-            target: escape::name(target.as_bytes()),
+            target: Text::name(target.as_bytes()),
         }
     }
 }
 
 /// Something that was lost.
-#[derive(Serialize)]
-pub(super) struct LossJson {
-    id: &'static str,
-    what: &'static str,
-    means: &'static str,
-    count: u64,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LossJson {
+    /// Stable id of what was full or failed.
+    pub id: Text,
+    /// What was lost, in words.
+    pub what: Text,
+    /// What that means for the numbers.
+    pub means: Text,
+    /// How often.
+    pub count: u64,
 }
 
 /// What was lost; empty when nothing was.
@@ -160,30 +198,33 @@ pub(super) fn losses(counts: &[u64]) -> Vec<LossJson> {
     diagnose::losses(counts)
         .into_iter()
         .map(|l| LossJson {
-            id: l.id,
-            what: l.what,
-            means: l.means,
+            id: l.id.into(),
+            what: l.what.into(),
+            means: l.means.into(),
             count: l.count,
         })
         .collect()
 }
 
 /// What watching cost.
-#[derive(Serialize)]
-pub(super) struct CostJson {
-    /// Time in the tool's kernel programs; null where the kernel does not tell.
-    kernel_ns: Option<u64>,
-    own_cpu_ns: u64,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CostJson {
+    /// CPU time of the tool's kernel programs; null where the kernel does not tell.
+    pub kernel_ns: Option<u64>,
+    /// CPU time of the tool itself.
+    pub own_cpu_ns: u64,
     /// Both, as a share of one core.
-    cpu_ratio: f64,
-    rss_bytes: u64,
-    map_bytes: u64,
+    pub cpu_ratio: f64,
+    /// Memory of the tool.
+    pub rss_bytes: u64,
+    /// Memory of its tables in the kernel.
+    pub map_bytes: u64,
     /// From start to the first data.
-    start_ns: u64,
+    pub start_ns: u64,
 }
 
 impl CostJson {
-    pub fn of(cost: &Cost, duration_ns: u64) -> Self {
+    pub(super) fn of(cost: &Cost, duration_ns: u64) -> Self {
         let ns = cost.kernel_ns.unwrap_or(0) + cost.own_cpu_ns;
         Self {
             kernel_ns: cost.kernel_ns,
@@ -197,31 +238,34 @@ impl CostJson {
 }
 
 /// What became of a probe.
-#[derive(Serialize)]
-pub(super) struct ProbeJson {
-    id: &'static str,
-    summary: &'static str,
-    source: String,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeJson {
+    /// Stable id, such as `calls`.
+    pub id: Text,
+    /// What it shows.
+    pub summary: Text,
+    /// What it is attached to.
+    pub source: Text,
     /// `active`, `quiet` (attached, but nothing was seen) or `off`.
-    state: &'static str,
-    /// Why it is off.
-    reason: Option<String>,
-    /// Times its programs ran, where that was measured.
-    seen: Option<u64>,
+    pub state: Text,
+    /// Why it is off; null when it is not.
+    pub reason: Option<Text>,
+    /// Times its programs ran; null where that was not measured.
+    pub seen: Option<u64>,
 }
 
 impl ProbeJson {
-    pub fn of(probe: &ProbeStatus) -> Self {
+    pub(super) fn of(probe: &ProbeStatus) -> Self {
         let (state, reason) = match &probe.state {
             State::Active if probe.seen == Some(0) => ("quiet", None),
             State::Active => ("active", None),
-            State::Off(why) => ("off", Some(escape::name(why.as_bytes()))),
+            State::Off(why) => ("off", Some(Text::name(why.as_bytes()))),
         };
         Self {
-            id: probe.id,
-            summary: probe.summary,
-            source: escape::name(probe.source.as_bytes()),
-            state,
+            id: probe.id.into(),
+            summary: probe.summary.into(),
+            source: Text::name(probe.source.as_bytes()),
+            state: state.into(),
             reason,
             seen: probe.seen,
         }
@@ -229,7 +273,7 @@ impl ProbeJson {
 }
 
 /// A moment in UTC: `2023-11-14T22:13:20.000Z`.
-fn rfc3339(unix_ns: u64) -> String {
+pub(super) fn rfc3339(unix_ns: u64) -> String {
     let (seconds, ms) = (unix_ns / 1_000_000_000, unix_ns / 1_000_000 % 1000);
     let (days, s) = (seconds / 86_400, seconds % 86_400);
     // Days to date, in eras of 400 years that begin in March, so that a leap day ends its year.
@@ -249,5 +293,7 @@ fn rfc3339(unix_ns: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod tests;

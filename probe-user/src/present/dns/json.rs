@@ -1,6 +1,7 @@
 //! DNS as JSON: types of its own, as the rest of the format.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::written;
 use crate::{
@@ -8,25 +9,21 @@ use crate::{
         Window,
         dns::{
             Client, Dns, GroupId, GroupResolver, Name, NameSums, Row, Server, Sums, Waiting,
-            rcode_name, type_name,
+            type_name,
         },
     },
-    present::{
-        escape,
-        json::{Bucket, PeerJson, buckets},
-        udp::UdpJson,
-    },
+    present::json::{Bucket, PeerJson, Text, UdpJson, buckets, finite},
 };
 
 /// What `stallscope dns` watches.
 #[derive(Serialize)]
-pub(super) struct Both {
+pub(in crate::present) struct Both {
     dns: Option<DnsJson>,
     udp: Option<UdpJson>,
 }
 
 impl Both {
-    pub fn of(window: &Window) -> Self {
+    pub(super) fn of(window: &Window) -> Self {
         Self {
             dns: window.dns.as_deref().map(DnsJson::of),
             udp: window.udp.as_deref().map(UdpJson::of),
@@ -34,101 +31,123 @@ impl Both {
     }
 }
 
-/// Everything about DNS.
-#[derive(Serialize)]
-pub(in crate::present) struct DnsJson {
-    total: SumsJson,
-    /// Questions a second in the worst tenth of a second, at least.
-    peak_per_s: f64,
-    clients: Vec<ClientJson>,
-    servers: Vec<ServerJson>,
-    names: Vec<NameJson>,
+/// Questions to name servers (port 53) of the processes that were watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsJson {
+    /// Everything together.
+    pub total: DnsSumsJson,
+    /// Questions per second in the worst tenth of a second, at least.
+    pub peak_per_s: f64,
+    /// By group of processes, most questions first.
+    pub clients: Vec<DnsClientJson>,
+    /// By server, most questions first.
+    pub servers: Vec<DnsServerJson>,
+    /// By name and type, most questions first.
+    pub names: Vec<DnsNameJson>,
     /// What is in no row of `names`.
-    names_other: SumsJson,
-    questions: Vec<RowJson>,
+    pub names_other: DnsSumsJson,
+    /// By group, name, type and server, most questions first.
+    pub questions: Vec<DnsRowJson>,
     /// What is in no row of `questions`.
-    questions_other: SumsJson,
-    /// Threads that wait for an answer at the window's end.
-    waiting: Vec<WaitingJson>,
-    resolvers: Vec<ResolverJson>,
+    pub questions_other: DnsSumsJson,
+    /// Threads that wait for an answer at the window's end, longest first.
+    pub waiting: Vec<DnsWaitingJson>,
+    /// How the groups resolve names; one with processes that do so differently is there several times.
+    pub resolvers: Vec<ResolverJson>,
 }
 
 impl DnsJson {
-    pub fn of(d: &Dns) -> Self {
+    pub(in crate::present) fn of(d: &Dns) -> Self {
         Self {
-            total: SumsJson::of(&d.total),
-            peak_per_s: d.peak_per_s,
-            clients: d.clients.iter().map(ClientJson::of).collect(),
-            servers: d.servers.iter().map(ServerJson::of).collect(),
-            names: d.names.iter().map(NameJson::of).collect(),
-            names_other: SumsJson::of(&d.other_names),
-            questions: d.rows.iter().map(RowJson::of).collect(),
-            questions_other: SumsJson::of(&d.other_rows),
-            waiting: d.waiting.iter().map(WaitingJson::of).collect(),
+            total: DnsSumsJson::of(&d.total),
+            peak_per_s: finite(d.peak_per_s),
+            clients: d.clients.iter().map(DnsClientJson::of).collect(),
+            servers: d.servers.iter().map(DnsServerJson::of).collect(),
+            names: d.names.iter().map(DnsNameJson::of).collect(),
+            names_other: DnsSumsJson::of(&d.other_names),
+            questions: d.rows.iter().map(DnsRowJson::of).collect(),
+            questions_other: DnsSumsJson::of(&d.other_rows),
+            waiting: d.waiting.iter().map(DnsWaitingJson::of).collect(),
             resolvers: d.resolvers.iter().map(ResolverJson::of).collect(),
         }
     }
 }
 
-/// A group of processes, flattened into what it is part of.
-#[derive(Serialize)]
-struct GroupJson {
-    group: String,
-    php_fpm: bool,
+/// A group of processes that asks; flattened into what it is part of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AskerJson {
+    /// A PHP-FPM pool's name, or a process name.
+    pub group: Text,
+    /// True for a PHP-FPM pool.
+    pub php_fpm: bool,
 }
 
-impl GroupJson {
+impl AskerJson {
     fn of(g: &GroupId) -> Self {
         Self {
-            group: escape::name(&g.name),
+            group: Text::name(&g.name),
             php_fpm: g.php_fpm,
         }
     }
 }
 
-/// What is asked, flattened likewise.
-#[derive(Serialize)]
-struct QuestionJson {
-    /// Null for names that found no place; "" is the root.
+/// What is asked; flattened into what it is part of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QuestionJson {
+    /// Null for names that found no place; empty for the root.
     #[serde(rename = "dns.question.name")]
-    name: Option<String>,
-    /// Its name, or `TYPE65280`.
+    pub name: Option<Text>,
+    /// The name of the type, or `TYPE65280`.
     #[serde(rename = "dns.question.type")]
-    qtype: String,
+    pub qtype: Text,
 }
 
 impl QuestionJson {
     fn of(name: &Option<Name>, qtype: u16) -> Self {
         Self {
             // At most 255 bytes on the wire, of which each may be written as four.
-            name: name.as_ref().map(|name| written(name, 1024)),
-            qtype: type_name(qtype).map_or_else(|| format!("TYPE{qtype}"), str::to_owned),
+            name: name.as_ref().map(|name| written(name, 1024).into()),
+            qtype: type_name(qtype).map_or_else(|| format!("TYPE{qtype}").into(), Text::from),
         }
     }
 }
 
 /// Questions and what became of them.
-#[derive(Serialize)]
-struct SumsJson {
-    asked: u64,
-    retried: u64,
-    duplicates: u64,
-    answered: u64,
-    refused: u64,
-    unanswered: u64,
-    /// Waited for at the window's end.
-    waiting: u64,
-    rcodes: RcodesJson,
-    empty: u64,
-    truncated: u64,
-    latency_total_ns: u64,
-    latency: Vec<Bucket>,
-    timed_out: u64,
-    timed_out_total_ns: u64,
-    timed_out_duration: Vec<Bucket>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsSumsJson {
+    /// Messages that ask something, retries included.
+    pub asked: u64,
+    /// Of these: the same was asked before, and there was no answer.
+    pub retried: u64,
+    /// Of `asked`, without retries: anyone on the node had asked the same less than a second before.
+    pub duplicates: u64,
+    /// Answers received.
+    pub answered: u64,
+    /// Questions that nobody listened for (the host said so by ICMP).
+    pub refused: u64,
+    /// Questions that have no answer, and that nobody waits for any more.
+    pub unanswered: u64,
+    /// Questions waited for at the window's end.
+    pub waiting: u64,
+    /// Answers by response code: those that were met.
+    pub rcodes: RcodesJson,
+    /// Of the answers: the name exists, and has no such record.
+    pub empty: u64,
+    /// Of the answers: cut off, to be asked again over TCP.
+    pub truncated: u64,
+    /// From the questions to their answers, all together.
+    pub latency_total_ns: u64,
+    /// From a question to its answer, each.
+    pub latency: Vec<Bucket>,
+    /// Waits for an answer that ended without one.
+    pub timed_out: u64,
+    /// How long they were together.
+    pub timed_out_total_ns: u64,
+    /// How long each was.
+    pub timed_out_duration: Vec<Bucket>,
 }
 
-impl SumsJson {
+impl DnsSumsJson {
     fn of(s: &Sums) -> Self {
         Self {
             asked: s.asked,
@@ -138,7 +157,7 @@ impl SumsJson {
             refused: s.refused,
             unanswered: s.unanswered,
             waiting: s.waiting,
-            rcodes: RcodesJson(s.rcodes),
+            rcodes: RcodesJson::of(&s.rcodes),
             empty: s.empty,
             truncated: s.truncated,
             latency_total_ns: s.latency.total_ns,
@@ -150,124 +169,232 @@ impl SumsJson {
     }
 }
 
-/// `{"NOERROR": 12, "NXDOMAIN": 3}`: those that were met.
-struct RcodesJson([u64; 16]);
+/// Answers by response code (RFC 6895); absent where there was none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RcodesJson {
+    /// No error.
+    #[serde(rename = "NOERROR", skip_serializing_if = "none")]
+    pub noerror: u64,
+    /// The server could not read the question.
+    #[serde(rename = "FORMERR", skip_serializing_if = "none")]
+    pub formerr: u64,
+    /// The server failed.
+    #[serde(rename = "SERVFAIL", skip_serializing_if = "none")]
+    pub servfail: u64,
+    /// There is no such name.
+    #[serde(rename = "NXDOMAIN", skip_serializing_if = "none")]
+    pub nxdomain: u64,
+    /// The server does not do that.
+    #[serde(rename = "NOTIMP", skip_serializing_if = "none")]
+    pub notimp: u64,
+    /// The server refused.
+    #[serde(rename = "REFUSED", skip_serializing_if = "none")]
+    pub refused: u64,
+    /// A name exists that should not (updates).
+    #[serde(rename = "YXDOMAIN", skip_serializing_if = "none")]
+    pub yxdomain: u64,
+    /// A record exists that should not (updates).
+    #[serde(rename = "YXRRSET", skip_serializing_if = "none")]
+    pub yxrrset: u64,
+    /// A record does not exist that should (updates).
+    #[serde(rename = "NXRRSET", skip_serializing_if = "none")]
+    pub nxrrset: u64,
+    /// Not authoritative, or not authorised.
+    #[serde(rename = "NOTAUTH", skip_serializing_if = "none")]
+    pub notauth: u64,
+    /// Not in the zone (updates).
+    #[serde(rename = "NOTZONE", skip_serializing_if = "none")]
+    pub notzone: u64,
+    /// Unassigned.
+    #[serde(rename = "RCODE11", skip_serializing_if = "none")]
+    pub rcode11: u64,
+    /// Unassigned.
+    #[serde(rename = "RCODE12", skip_serializing_if = "none")]
+    pub rcode12: u64,
+    /// Unassigned.
+    #[serde(rename = "RCODE13", skip_serializing_if = "none")]
+    pub rcode13: u64,
+    /// Unassigned.
+    #[serde(rename = "RCODE14", skip_serializing_if = "none")]
+    pub rcode14: u64,
+    /// Unassigned.
+    #[serde(rename = "RCODE15", skip_serializing_if = "none")]
+    pub rcode15: u64,
+}
 
-impl Serialize for RcodesJson {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (code, n) in self.0.iter().enumerate().filter(|(_, n)| **n > 0) {
-            let name = rcode_name(code).map_or_else(|| format!("RCODE{code}"), str::to_owned);
-            map.serialize_entry(&name, n)?;
+fn none(count: &u64) -> bool {
+    *count == 0
+}
+
+impl RcodesJson {
+    fn of(rcodes: &[u64; 16]) -> Self {
+        let &[
+            noerror,
+            formerr,
+            servfail,
+            nxdomain,
+            notimp,
+            refused,
+            yxdomain,
+            yxrrset,
+            nxrrset,
+            notauth,
+            notzone,
+            rcode11,
+            rcode12,
+            rcode13,
+            rcode14,
+            rcode15,
+        ] = rcodes;
+        Self {
+            noerror,
+            formerr,
+            servfail,
+            nxdomain,
+            notimp,
+            refused,
+            yxdomain,
+            yxrrset,
+            nxrrset,
+            notauth,
+            notzone,
+            rcode11,
+            rcode12,
+            rcode13,
+            rcode14,
+            rcode15,
         }
-        map.end()
     }
 }
 
-#[derive(Serialize)]
-struct ClientJson {
+/// What a group of processes asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsClientJson {
+    /// Who.
     #[serde(flatten)]
-    group: GroupJson,
-    processes: u64,
+    pub group: AskerJson,
+    /// Processes of it that asked something.
+    pub processes: u64,
     /// The process that asked most.
     #[serde(rename = "process.pid")]
-    example_pid: u32,
+    pub example_pid: u32,
+    /// Its questions.
     #[serde(flatten)]
-    sums: SumsJson,
+    pub sums: DnsSumsJson,
     /// Of the questions: for a name with a search domain behind it, which does not exist.
-    expanded: u64,
+    pub expanded: u64,
 }
 
-impl ClientJson {
+impl DnsClientJson {
     fn of(c: &Client) -> Self {
         Self {
-            group: GroupJson::of(&c.group),
+            group: AskerJson::of(&c.group),
             processes: c.processes,
             example_pid: c.example_pid,
-            sums: SumsJson::of(&c.sums),
+            sums: DnsSumsJson::of(&c.sums),
             expanded: c.expanded,
         }
     }
 }
 
-#[derive(Serialize)]
-struct ServerJson {
-    peer: PeerJson,
-    clients: u64,
+/// What a server was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsServerJson {
+    /// Its address.
+    pub peer: PeerJson,
+    /// Groups that asked it.
+    pub clients: u64,
+    /// Their questions.
     #[serde(flatten)]
-    sums: SumsJson,
+    pub sums: DnsSumsJson,
 }
 
-impl ServerJson {
+impl DnsServerJson {
     fn of(s: &Server) -> Self {
         Self {
             peer: PeerJson::of(&s.peer),
             clients: s.clients,
-            sums: SumsJson::of(&s.sums),
+            sums: DnsSumsJson::of(&s.sums),
         }
     }
 }
 
-#[derive(Serialize)]
-struct NameJson {
+/// What was asked for a name and a type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsNameJson {
+    /// Name and type.
     #[serde(flatten)]
-    question: QuestionJson,
-    clients: u64,
+    pub question: QuestionJson,
+    /// Groups that asked for it.
+    pub clients: u64,
+    /// Their questions.
     #[serde(flatten)]
-    sums: SumsJson,
+    pub sums: DnsSumsJson,
 }
 
-impl NameJson {
+impl DnsNameJson {
     fn of(n: &NameSums) -> Self {
         Self {
             question: QuestionJson::of(&n.name, n.qtype),
             clients: n.clients,
-            sums: SumsJson::of(&n.sums),
+            sums: DnsSumsJson::of(&n.sums),
         }
     }
 }
 
-#[derive(Serialize)]
-struct RowJson {
+/// What a group asked a server for one name and type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsRowJson {
+    /// Who.
     #[serde(flatten)]
-    group: GroupJson,
-    peer: PeerJson,
+    pub group: AskerJson,
+    /// Whom.
+    pub peer: PeerJson,
+    /// For what.
     #[serde(flatten)]
-    question: QuestionJson,
+    pub question: QuestionJson,
+    /// The questions.
     #[serde(flatten)]
-    sums: SumsJson,
+    pub sums: DnsSumsJson,
 }
 
-impl RowJson {
+impl DnsRowJson {
     fn of(r: &Row) -> Self {
         Self {
-            group: GroupJson::of(&r.group),
+            group: AskerJson::of(&r.group),
             peer: PeerJson::of(&r.server),
             question: QuestionJson::of(&r.name, r.qtype),
-            sums: SumsJson::of(&r.sums),
+            sums: DnsSumsJson::of(&r.sums),
         }
     }
 }
 
-#[derive(Serialize)]
-struct WaitingJson {
+/// A thread that waits for an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsWaitingJson {
+    /// Its group.
     #[serde(flatten)]
-    group: GroupJson,
+    pub group: AskerJson,
+    /// Its process.
     #[serde(rename = "process.pid")]
-    pid: u32,
+    pub pid: u32,
+    /// Its id.
     #[serde(rename = "thread.id")]
-    tid: u32,
-    peer: PeerJson,
+    pub tid: u32,
+    /// Whom it asked.
+    pub peer: PeerJson,
+    /// For what.
     #[serde(flatten)]
-    question: QuestionJson,
-    /// Within the window.
-    for_ns: u64,
+    pub question: QuestionJson,
+    /// How long already, within the window.
+    pub for_ns: u64,
 }
 
-impl WaitingJson {
+impl DnsWaitingJson {
     fn of(w: &Waiting) -> Self {
         Self {
-            group: GroupJson::of(&w.group),
+            group: AskerJson::of(&w.group),
             pid: w.pid,
             tid: w.tid,
             peer: PeerJson::of(&w.server),
@@ -278,28 +405,39 @@ impl WaitingJson {
 }
 
 /// How a group resolves names: its resolv.conf and nsswitch.conf.
-#[derive(Serialize)]
-struct ResolverJson {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResolverJson {
+    /// Who.
     #[serde(flatten)]
-    group: GroupJson,
+    pub group: AskerJson,
+    /// One of its processes.
     #[serde(rename = "process.pid")]
-    pid: u32,
-    servers: Vec<std::net::IpAddr>,
-    timeout_s: u32,
-    attempts: u32,
-    ndots: u32,
-    search_domains: u32,
-    single_request: bool,
-    use_vc: bool,
-    nss_resolve: bool,
-    local_stub: bool,
+    pub pid: u32,
+    /// The name servers, in order.
+    pub servers: Vec<std::net::IpAddr>,
+    /// Seconds until a question is asked again (`options timeout:`).
+    pub timeout_s: u32,
+    /// How often it is asked (`options attempts:`).
+    pub attempts: u32,
+    /// A name with fewer dots is tried with the search domains first (`options ndots:`).
+    pub ndots: u32,
+    /// How many search domains there are.
+    pub search_domains: u32,
+    /// True when A and AAAA are asked one after the other (`options single-request`).
+    pub single_request: bool,
+    /// True when it asks over TCP (`options use-vc`).
+    pub use_vc: bool,
+    /// True when nsswitch.conf names `resolve`: such lookups are no DNS messages of the process.
+    pub nss_resolve: bool,
+    /// True when the servers are a stub on this host.
+    pub local_stub: bool,
 }
 
 impl ResolverJson {
     fn of(r: &GroupResolver) -> Self {
         let of = &r.resolver;
         Self {
-            group: GroupJson::of(&r.group),
+            group: AskerJson::of(&r.group),
             pid: of.pid,
             servers: of.servers.clone(),
             timeout_s: of.timeout_s,

@@ -1,10 +1,9 @@
 //! `stallscope dns`: who asks what, what becomes of it, and what waiting for it costs.
 
-mod json;
+pub(super) mod json;
 #[cfg(test)]
 mod tests;
 
-pub(super) use json::DnsJson;
 
 use super::{
     Style, escape,

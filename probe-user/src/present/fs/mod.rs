@@ -2,7 +2,7 @@
 //! in D.
 
 pub(super) mod journal;
-mod json;
+pub(super) mod json;
 pub(super) mod space;
 pub(super) mod words;
 
@@ -11,7 +11,7 @@ mod tests;
 
 use serde::Serialize;
 
-pub(super) use json::{FilesJson, JournalJson};
+use json::{FilesJson, JournalJson};
 
 use super::{
     Style, escape, names, page,

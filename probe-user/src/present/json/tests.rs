@@ -17,7 +17,7 @@ fn parsed(window: &Window) -> Value {
 #[test]
 fn the_contract_of_the_document() {
     let text = report(&window_of(412, INCIDENT_A), &Diagnosis::default());
-    assert!(text.starts_with(r#"{"schema_version":"1.0","tool":{"name":"stallscope","#));
+    assert!(text.starts_with(r#"{"schema_version":"1.1","tool":{"name":"stallscope","#));
     let v = parsed(&window_of(412, INCIDENT_A));
     let keys: Vec<&str> = v.as_object().unwrap().keys().map(String::as_str).collect();
     let mut wanted = [
@@ -86,6 +86,15 @@ fn bytes_that_are_no_text_are_escaped() {
     let g = &v["signals"]["requests"][0];
     assert_eq!(g["slowest"][0]["url.path"], "/\\xff\\x1b[31m\"<script>");
     assert_eq!(g["group"], "\\xc3");
+}
+
+#[test]
+fn a_report_is_read_back_as_it_was_written() {
+    for (name, window) in samples::windows() {
+        let text = report(&window, &run(&window));
+        let read: Report = serde_json::from_str(&text).expect(name);
+        assert!(line(&read) == text, "{name}");
+    }
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! `stallscope tcp`: the state table, who is in it, ports, queues, and what failed.
 
 pub mod events;
-mod json;
+pub(super) mod json;
 pub(super) mod sections;
 pub(super) mod trouble;
 pub(super) mod words;
 
-pub(super) use json::{ProcessRef, TcpJson};
+use json::TcpJson;
 
 use super::{
     Style, names, page,

@@ -2,44 +2,51 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     aggregate::udp::{
         Agreement, Counters, Dropping, QueuePoint, QueueUse, Settings, Udp, UdpCounters,
     },
-    present::tcp::ProcessRef,
+    present::json::{ProcessRef, Text, finite},
 };
 
-/// Everything about UDP.
-#[derive(Serialize)]
-pub(in crate::present) struct UdpJson {
+/// UDP in one network namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UdpJson {
     /// UDP sockets at the last census; null when none could be taken.
-    socket_count: Option<u64>,
-    /// Sockets that dropped datagrams.
-    sockets: Vec<DroppingJson>,
+    pub socket_count: Option<u64>,
+    /// Sockets that dropped datagrams, most first.
+    pub sockets: Vec<DroppingJson>,
     /// Drops of sockets without a row.
-    other_drops: u64,
-    queues: Vec<QueueUseJson>,
-    agreement: AgreementJson,
-    /// Growth in the window; null where the kernel has none.
-    counters: CountersJson,
-    settings: SettingsJson,
-    censuses: u64,
-    census_longest_ns: u64,
-    census_left_out: u64,
+    pub other_drops: u64,
+    /// Sockets that had something queued at some census, the fullest first.
+    pub queues: Vec<QueueUseJson>,
+    /// Three counts of the same drops.
+    pub agreement: AgreementJson,
+    /// The kernel's counters.
+    pub counters: UdpCountersJson,
+    /// The kernel's settings.
+    pub settings: UdpSettingsJson,
+    /// Censuses in the window.
+    pub censuses: u64,
+    /// How long the longest of them took.
+    pub census_longest_ns: u64,
+    /// Sockets that a census had no place for, at most at once.
+    pub census_left_out: u64,
 }
 
 impl UdpJson {
-    pub fn of(u: &Udp) -> Self {
+    pub(in crate::present) fn of(u: &Udp) -> Self {
         Self {
             socket_count: u.total,
             sockets: u.sockets.iter().map(DroppingJson::of).collect(),
             other_drops: u.other_drops,
             queues: u.queues.iter().map(QueueUseJson::of).collect(),
             agreement: AgreementJson::of(&u.agreement),
-            counters: CountersJson::of(&u.counters),
-            settings: SettingsJson::of(&u.settings),
+            counters: UdpCountersJson::of(&u.counters),
+            settings: UdpSettingsJson::of(&u.settings),
             censuses: u.censuses,
             census_longest_ns: u.census_ns,
             census_left_out: u.census_left_out,
@@ -47,26 +54,30 @@ impl UdpJson {
     }
 }
 
-/// Both ends of a socket, flattened into what it is part of.
-#[derive(Serialize)]
-struct Ends {
+/// Both ends of a socket; flattened into what it is part of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ends {
+    /// `udp`.
     #[serde(rename = "network.transport")]
-    transport: &'static str,
+    pub transport: Text,
+    /// The address that it is bound to.
     #[serde(rename = "network.local.address")]
-    local_address: IpAddr,
+    pub local_address: IpAddr,
+    /// The port that it is bound to.
     #[serde(rename = "network.local.port")]
-    local_port: u16,
-    /// Null when it is not connected.
+    pub local_port: u16,
+    /// The address that it is connected to; null when it is not.
     #[serde(rename = "network.peer.address")]
-    peer_address: Option<IpAddr>,
+    pub peer_address: Option<IpAddr>,
+    /// The port that it is connected to; null when it is not.
     #[serde(rename = "network.peer.port")]
-    peer_port: Option<u16>,
+    pub peer_port: Option<u16>,
 }
 
 impl Ends {
     fn of(local: SocketAddr, remote: Option<SocketAddr>) -> Self {
         Self {
-            transport: "udp",
+            transport: "udp".into(),
             local_address: local.ip(),
             local_port: local.port(),
             peer_address: remote.map(|r| r.ip()),
@@ -75,57 +86,79 @@ impl Ends {
     }
 }
 
-#[derive(Serialize)]
-struct DroppingJson {
+/// A socket that dropped datagrams.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DroppingJson {
+    /// Where it is bound, and connected to.
     #[serde(flatten)]
-    ends: Ends,
-    owners: Vec<OwnerJson>,
-    uid: u32,
-    drops: u64,
-    /// Null where only the socket's own counter tells of them.
-    reasons: Option<ReasonsJson>,
-    /// In the worst tenth of a second, at least.
-    peak_per_s: f64,
-    first_offset_ns: u64,
-    last_offset_ns: u64,
-    /// Who sent one of the last that were dropped.
-    sender: Option<SocketAddr>,
-    rcvbuf_bytes: Option<u64>,
-    datagram_bytes: Option<f64>,
+    pub ends: Ends,
+    /// The processes that hold it; empty when none was found.
+    pub owners: Vec<UdpOwnerJson>,
+    /// User id of its owner.
+    pub uid: u32,
+    /// Datagrams that it dropped in the window.
+    pub drops: u64,
+    /// Why; null where only the socket's own counter tells of them.
+    pub reasons: Option<DropReasonsJson>,
+    /// Drops per second in the worst tenth of a second, at least.
+    pub peak_per_s: f64,
+    /// The first drop, after the window's start.
+    pub first_offset_ns: u64,
+    /// The last drop, after the window's start.
+    pub last_offset_ns: u64,
+    /// Who sent one of the last that were dropped; null where the kernel does not tell.
+    pub sender: Option<SocketAddr>,
+    /// Limit of the receive buffer; null where it is not known.
+    pub rcvbuf_bytes: Option<u64>,
+    /// Memory that one datagram takes in the queue, with the kernel's overhead; null where it is not known.
+    pub datagram_bytes: Option<f64>,
     /// True when `datagram_bytes` is an upper bound.
-    datagram_at_most: bool,
-    queue: Vec<QueuePointJson>,
-    queue_peak_bytes: u64,
-    /// Growth of the socket's own counter between the censuses, and what it was before.
-    socket_drops: Option<u64>,
-    socket_drops_before: Option<u64>,
+    pub datagram_at_most: bool,
+    /// The queue at each census, oldest first.
+    pub queue: Vec<QueuePointJson>,
+    /// The most queued at a census.
+    pub queue_peak_bytes: u64,
+    /// Growth of the socket's own counter from the first to the last census; null where it was not seen.
+    pub socket_drops: Option<u64>,
+    /// What the socket had dropped before the window; null where it was not seen.
+    pub socket_drops_before: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct OwnerJson {
+/// A process that holds a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UdpOwnerJson {
+    /// Who.
     #[serde(flatten)]
-    process: ProcessRef,
-    fd: u32,
+    pub process: ProcessRef,
+    /// Its descriptor.
+    pub fd: u32,
 }
 
-#[derive(Serialize)]
-struct ReasonsJson {
-    buffer_full: u64,
-    memory: u64,
-    other: u64,
+/// Why datagrams were dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DropReasonsJson {
+    /// The receive buffer was full.
+    pub buffer_full: u64,
+    /// The memory of all UDP sockets together was used up (net.ipv4.udp_mem).
+    pub memory: u64,
+    /// Anything else.
+    pub other: u64,
 }
 
-#[derive(Serialize)]
-struct QueuePointJson {
-    /// After the window's start.
-    offset_ns: u64,
-    bytes: u64,
-    datagrams: Option<u64>,
+/// A socket's queue at a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueuePointJson {
+    /// When, after the window's start.
+    pub offset_ns: u64,
+    /// Memory that the queue takes.
+    pub bytes: u64,
+    /// Datagrams in it; null where that is not known.
+    pub datagrams: Option<u64>,
 }
 
 impl DroppingJson {
     fn of(s: &Dropping) -> Self {
-        let owners = s.owners.iter().map(|(process, fd)| OwnerJson {
+        let owners = s.owners.iter().map(|(process, fd)| UdpOwnerJson {
             process: ProcessRef::of(process),
             fd: *fd,
         });
@@ -134,17 +167,17 @@ impl DroppingJson {
             owners: owners.collect(),
             uid: s.uid,
             drops: s.drops,
-            reasons: s.reasons.map(|r| ReasonsJson {
+            reasons: s.reasons.map(|r| DropReasonsJson {
                 buffer_full: r.buffer_full,
                 memory: r.memory,
                 other: r.other,
             }),
-            peak_per_s: s.peak_per_s,
+            peak_per_s: finite(s.peak_per_s),
             first_offset_ns: s.first_ns,
             last_offset_ns: s.last_ns,
             sender: s.sender,
             rcvbuf_bytes: s.rcvbuf_bytes,
-            datagram_bytes: s.datagram_bytes,
+            datagram_bytes: s.datagram_bytes.map(finite),
             datagram_at_most: s.datagram_at_most,
             queue: s.queue.iter().map(QueuePointJson::of).collect(),
             queue_peak_bytes: s.queue_max_bytes(),
@@ -164,13 +197,18 @@ impl QueuePointJson {
     }
 }
 
-#[derive(Serialize)]
-struct QueueUseJson {
+/// How full the queue of a socket was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueUseJson {
+    /// Where it is bound, and connected to.
     #[serde(flatten)]
-    ends: Ends,
-    bytes: u64,
-    peak_bytes: u64,
-    rcvbuf_bytes: Option<u64>,
+    pub ends: Ends,
+    /// Memory that the queue took at the last census.
+    pub bytes: u64,
+    /// The most at any census.
+    pub peak_bytes: u64,
+    /// Limit of the receive buffer; null where it is not known.
+    pub rcvbuf_bytes: Option<u64>,
 }
 
 impl QueueUseJson {
@@ -185,11 +223,14 @@ impl QueueUseJson {
 }
 
 /// Three counts of the drops at full buffers; null where one was not taken.
-#[derive(Serialize)]
-struct AgreementJson {
-    traced: Option<u64>,
-    rcvbuf_errors: Option<u64>,
-    sockets: Option<u64>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgreementJson {
+    /// By the tool's program.
+    pub traced: Option<u64>,
+    /// Growth of the kernel's RcvbufErrors, IPv4 and IPv6.
+    pub rcvbuf_errors: Option<u64>,
+    /// Growth of the counters of the sockets (all reasons).
+    pub sockets: Option<u64>,
 }
 
 impl AgreementJson {
@@ -202,27 +243,39 @@ impl AgreementJson {
     }
 }
 
-#[derive(Serialize)]
-struct CountersJson {
-    ipv4: FamilyJson,
-    ipv6: FamilyJson,
+/// The kernel's counters: their growth in the window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UdpCountersJson {
+    /// IPv4.
+    pub ipv4: UdpFamilyJson,
+    /// IPv6.
+    pub ipv6: UdpFamilyJson,
 }
 
-#[derive(Serialize)]
-struct FamilyJson {
-    in_datagrams: Option<u64>,
-    no_ports: Option<u64>,
-    in_errors: Option<u64>,
-    out_datagrams: Option<u64>,
-    rcvbuf_errors: Option<u64>,
-    sndbuf_errors: Option<u64>,
-    csum_errors: Option<u64>,
-    mem_errors: Option<u64>,
+/// Counters of one address family; null where the kernel has none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UdpFamilyJson {
+    /// Handed to a process (InDatagrams).
+    pub in_datagrams: Option<u64>,
+    /// Nobody listened (NoPorts).
+    pub no_ports: Option<u64>,
+    /// Not handed to a process, for any reason (InErrors).
+    pub in_errors: Option<u64>,
+    /// Sent (OutDatagrams).
+    pub out_datagrams: Option<u64>,
+    /// A receive buffer was full (RcvbufErrors).
+    pub rcvbuf_errors: Option<u64>,
+    /// A send buffer was full (SndbufErrors).
+    pub sndbuf_errors: Option<u64>,
+    /// Bad checksums (InCsumErrors).
+    pub csum_errors: Option<u64>,
+    /// The memory of all UDP sockets together was used up (MemErrors).
+    pub mem_errors: Option<u64>,
 }
 
-impl CountersJson {
+impl UdpCountersJson {
     fn of(c: &Counters) -> Self {
-        let family = |c: &UdpCounters| FamilyJson {
+        let family = |c: &UdpCounters| UdpFamilyJson {
             in_datagrams: c.in_datagrams,
             no_ports: c.no_ports,
             in_errors: c.in_errors,
@@ -239,15 +292,20 @@ impl CountersJson {
     }
 }
 
-#[derive(Serialize)]
-struct SettingsJson {
-    rmem_default_bytes: Option<u64>,
-    rmem_max_bytes: Option<u64>,
-    udp_mem_bytes: Option<[u64; 3]>,
-    udp_mem_used_bytes: Option<u64>,
+/// Settings that bear on UDP buffers, at the window's end; null where one cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UdpSettingsJson {
+    /// The receive buffer that a socket gets (net.core.rmem_default).
+    pub rmem_default_bytes: Option<u64>,
+    /// The most that a socket may ask for (net.core.rmem_max).
+    pub rmem_max_bytes: Option<u64>,
+    /// Memory of all UDP sockets together: low, pressure, high (net.ipv4.udp_mem, in bytes).
+    pub udp_mem_bytes: Option<[u64; 3]>,
+    /// What they take now.
+    pub udp_mem_used_bytes: Option<u64>,
 }
 
-impl SettingsJson {
+impl UdpSettingsJson {
     fn of(s: &Settings) -> Self {
         Self {
             rmem_default_bytes: s.rmem_default_bytes,

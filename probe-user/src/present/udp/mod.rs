@@ -1,10 +1,10 @@
 //! `stallscope udp`: sockets that drop, their queues, and what the kernel counts.
 
-mod json;
+pub(super) mod json;
 #[cfg(test)]
 mod tests;
 
-pub(super) use json::UdpJson;
+use json::UdpJson;
 
 use std::net::SocketAddr;
 

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{ProcessRef, StatesJson};
 use crate::{
@@ -11,48 +12,63 @@ use crate::{
     },
     present::{
         errno,
-        json::{Bucket, PeerJson, buckets},
+        json::{Bucket, ErrorJson, PeerJson, Text, buckets, finite},
     },
 };
 
-#[derive(Serialize)]
-pub(super) struct PortsJson {
-    peer: PeerJson,
+/// Ephemeral ports from one local address to one destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PortsJson {
+    /// The destination.
+    pub peer: PeerJson,
+    /// The local address; null when no socket is left to the destination.
     #[serde(rename = "network.local.address")]
-    local: Option<IpAddr>,
-    usable: u64,
-    used: u64,
-    used_peak: u64,
-    sockets: StatesJson,
+    pub local: Option<IpAddr>,
+    /// Ports that can be used: the range, less reserved ones and those that someone listens on.
+    pub usable: u64,
+    /// Ports at the last census that a new connect cannot have.
+    pub used: u64,
+    /// The most of them at any census of the window.
+    pub used_peak: u64,
+    /// Ports in use at the last census, by state.
+    pub sockets: StatesJson,
     /// Of `time_wait`: what tcp_tw_reuse gives to new connects.
-    reusable: u64,
-    opened_per_s: f64,
-    closed_first_by_us_per_s: f64,
-    growth_per_s: f64,
-    levels_off_at: f64,
-    seconds_left: Option<f64>,
-    closer: Option<ProcessRef>,
-    opener: Option<ProcessRef>,
+    pub reusable: u64,
+    /// Connections opened to it per second.
+    pub opened_per_s: f64,
+    /// Of those that ended: how many per second this side closed first, and so left in TIME_WAIT.
+    pub closed_first_by_us_per_s: f64,
+    /// Growth of the ports in use per second; negative when they get fewer.
+    pub growth_per_s: f64,
+    /// Ports in use when this goes on as it does.
+    pub levels_off_at: f64,
+    /// Seconds until no port is left; null when that will not happen as things are.
+    pub seconds_left: Option<f64>,
+    /// The process that closes first; null where none was seen.
+    pub closer: Option<ProcessRef>,
+    /// The process that connects; null where none was seen.
+    pub opener: Option<ProcessRef>,
     /// Connects that failed with EADDRNOTAVAIL.
-    failures: u64,
-    first_failure_offset_ns: Option<u64>,
+    pub failures: u64,
+    /// When the first of them was, after the window's start; null when there was none.
+    pub first_failure_offset_ns: Option<u64>,
 }
 
 impl PortsJson {
-    pub fn of(p: &Ports) -> Self {
+    pub(super) fn of(p: &Ports) -> Self {
         Self {
             peer: PeerJson::of(&p.peer),
             local: p.local,
             usable: p.usable,
             used: p.used(),
             used_peak: p.peak,
-            sockets: StatesJson(p.states),
+            sockets: StatesJson::of(&p.states),
             reusable: p.reusable,
-            opened_per_s: p.opened_per_s,
-            closed_first_by_us_per_s: p.closed_by_us_per_s,
-            growth_per_s: p.growth_per_s,
-            levels_off_at: p.levels_off_at,
-            seconds_left: p.seconds_left,
+            opened_per_s: finite(p.opened_per_s),
+            closed_first_by_us_per_s: finite(p.closed_by_us_per_s),
+            growth_per_s: finite(p.growth_per_s),
+            levels_off_at: finite(p.levels_off_at),
+            seconds_left: p.seconds_left.map(finite),
             closer: ProcessRef::maybe(&p.closer),
             opener: ProcessRef::maybe(&p.opener),
             failures: p.failures,
@@ -61,31 +77,41 @@ impl PortsJson {
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct HalfClosedJson {
-    peer: PeerJson,
-    orphaned: u64,
-    held: u64,
-    peak: u64,
-    holders: Vec<HolderJson>,
+/// FIN_WAIT_2 towards one address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HalfClosedJson {
+    /// Who has not closed.
+    pub peer: PeerJson,
+    /// Sockets at the last census that no process holds.
+    pub orphaned: u64,
+    /// Sockets at the last census that a process holds.
+    pub held: u64,
+    /// The most of both at once in the window.
+    pub peak: u64,
+    /// Who holds them, most first.
+    pub holders: Vec<HolderJson>,
     /// How long those that left were in it.
-    left_duration: Vec<Bucket>,
+    pub left_duration: Vec<Bucket>,
     /// How long those that are there have been in it, at least.
-    age: Vec<Bucket>,
-    entered_per_s: f64,
+    pub age: Vec<Bucket>,
+    /// Sockets that came into the state, per second.
+    pub entered_per_s: f64,
 }
 
-#[derive(Serialize)]
-struct HolderJson {
+/// A process that holds half-closed sockets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HolderJson {
+    /// Who.
     #[serde(flatten)]
-    process: ProcessRef,
-    sockets: u64,
+    pub process: ProcessRef,
+    /// How many it holds.
+    pub sockets: u64,
     /// The lowest of their descriptors.
-    fd: i32,
+    pub fd: i32,
 }
 
 impl HalfClosedJson {
-    pub fn of(h: &HalfClosed) -> Self {
+    pub(super) fn of(h: &HalfClosed) -> Self {
         let holder = |(process, sockets, fd): &(Process, u64, i32)| HolderJson {
             process: ProcessRef::of(process),
             sockets: *sockets,
@@ -99,36 +125,48 @@ impl HalfClosedJson {
             holders: h.holders.iter().map(holder).collect(),
             left_duration: buckets(&h.left),
             age: buckets(&h.age),
-            entered_per_s: h.entered_per_s,
+            entered_per_s: finite(h.entered_per_s),
         }
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct ListenerJson {
-    address: PeerJson,
+/// A listening socket and its queues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerJson {
+    /// Its address.
+    pub address: PeerJson,
+    /// `tcp` or `unix`.
     #[serde(rename = "network.transport")]
-    transport: &'static str,
-    owners: Vec<ProcessRef>,
-    queue: u64,
-    queue_peak: u64,
-    limit: u64,
-    syn_queue_peak: u64,
-    looks: u64,
-    looks_full: u64,
-    overflows: u64,
+    pub transport: Text,
+    /// Processes that hold it, at most 8.
+    pub owners: Vec<ProcessRef>,
+    /// Connections waiting for accept() at the last look.
+    pub queue: u64,
+    /// The most seen waiting.
+    pub queue_peak: u64,
+    /// The most that may wait.
+    pub limit: u64,
+    /// TCP: handshakes not finished, the most seen.
+    pub syn_queue_peak: u64,
+    /// Looks at the queue.
+    pub looks: u64,
+    /// Of the looks: the queue was full.
+    pub looks_full: u64,
+    /// Handshakes and connections refused or dropped in the window because the queue was full.
+    pub overflows: u64,
     /// True when `overflows` may hold drops for other reasons.
-    overflows_inexact: bool,
-    accepted: u64,
-    /// From established to accept().
-    accept_wait: Vec<Bucket>,
+    pub overflows_inexact: bool,
+    /// TCP: connections accepted in the window.
+    pub accepted: u64,
+    /// TCP: from established to accept(), each.
+    pub accept_wait: Vec<Bucket>,
 }
 
 impl ListenerJson {
-    pub fn of(l: &ListenQueue) -> Self {
+    pub(super) fn of(l: &ListenQueue) -> Self {
         Self {
             address: PeerJson::of(&l.address),
-            transport: if l.tcp { "tcp" } else { "unix" },
+            transport: if l.tcp { "tcp" } else { "unix" }.into(),
             owners: l.owners.iter().map(ProcessRef::of).collect(),
             queue: l.queue,
             queue_peak: l.queue_max,
@@ -144,24 +182,31 @@ impl ListenerJson {
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct FailedJson {
+/// Connects of one process to one address that failed in one way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedJson {
+    /// Who tried; process 0 for all that found no row.
     #[serde(flatten)]
-    process: ProcessRef,
-    peer: PeerJson,
+    pub process: ProcessRef,
+    /// The address asked for.
+    pub peer: PeerJson,
+    /// Name of the errno, such as `ECONNREFUSED`.
     #[serde(rename = "error.type")]
-    error: String,
-    count: u64,
-    first_offset_ns: u64,
-    last_offset_ns: u64,
+    pub error: Text,
+    /// How many.
+    pub count: u64,
+    /// The first, after the window's start.
+    pub first_offset_ns: u64,
+    /// The last, after the window's start.
+    pub last_offset_ns: u64,
 }
 
 impl FailedJson {
-    pub fn of(f: &FailedConnects) -> Self {
+    pub(super) fn of(f: &FailedConnects) -> Self {
         Self {
             process: ProcessRef::of(&f.process),
             peer: PeerJson::of(&f.peer),
-            error: errno::name(f.errno),
+            error: errno::name(f.errno).into(),
             count: f.count,
             first_offset_ns: f.first_ns,
             last_offset_ns: f.last_ns,
@@ -169,38 +214,43 @@ impl FailedJson {
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct GapJson {
-    peer: PeerJson,
-    start_offset_ns: u64,
+/// A stretch of time in which connects to an address failed because nobody listened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GapJson {
+    /// The address.
+    pub peer: PeerJson,
+    /// When it began, after the window's start.
+    pub start_offset_ns: u64,
     /// False: it began with the first failed connect, at the latest.
-    start_seen: bool,
-    /// Null when it lasts.
-    end_offset_ns: Option<u64>,
-    length_ns: Option<u64>,
-    failed_connects: u64,
-    errors: Vec<ErrorJson>,
-    refused: Vec<RefusedJson>,
-    back: Option<ProcessRef>,
-    served_before: bool,
+    pub start_seen: bool,
+    /// When it ended, after the window's start; null when it lasts.
+    pub end_offset_ns: Option<u64>,
+    /// Its length; null when it lasts.
+    pub length_ns: Option<u64>,
+    /// Connects that failed in it.
+    pub failed_connects: u64,
+    /// The same by errno, most first.
+    pub errors: Vec<ErrorJson>,
+    /// Processes that were refused, most first, at most 8.
+    pub refused: Vec<RefusedProcessJson>,
+    /// Who listened (again) at its end; null where that was not seen.
+    pub back: Option<ProcessRef>,
+    /// True when the address was served before the gap; otherwise it may never have been.
+    pub served_before: bool,
 }
 
-#[derive(Serialize)]
-struct ErrorJson {
-    #[serde(rename = "error.type")]
-    name: String,
-    count: u64,
-}
-
-#[derive(Serialize)]
-struct RefusedJson {
+/// A process whose connects failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedProcessJson {
+    /// Who.
     #[serde(flatten)]
-    process: ProcessRef,
-    count: u64,
+    pub process: ProcessRef,
+    /// How many of its connects.
+    pub count: u64,
 }
 
 impl GapJson {
-    pub fn of(g: &Gap) -> Self {
+    pub(super) fn of(g: &Gap) -> Self {
         Self {
             peer: PeerJson::of(&g.peer),
             start_offset_ns: g.start_ns,
@@ -211,15 +261,12 @@ impl GapJson {
             errors: g
                 .failed
                 .iter()
-                .map(|&(e, count)| ErrorJson {
-                    name: errno::name(e),
-                    count,
-                })
+                .map(|&(errno, count)| ErrorJson::of(errno, count))
                 .collect(),
             refused: g
                 .refused
                 .iter()
-                .map(|(process, count)| RefusedJson {
+                .map(|(process, count)| RefusedProcessJson {
                     process: ProcessRef::of(process),
                     count: *count,
                 })
@@ -230,23 +277,35 @@ impl GapJson {
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct CountersJson {
-    listen_overflows: Option<u64>,
-    listen_drops: Option<u64>,
-    syn_queue_drops: Option<u64>,
-    syncookies_sent: Option<u64>,
-    time_wait_expired: Option<u64>,
-    time_wait_reused: Option<u64>,
-    time_wait_overflow: Option<u64>,
-    active_opens: Option<u64>,
-    passive_opens: Option<u64>,
-    attempt_fails: Option<u64>,
-    orphans: Option<u64>,
+/// The kernel's counters: their growth in the window; null where the kernel has none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TcpCountersJson {
+    /// Connections that a full accept queue had no place for (ListenOverflows).
+    pub listen_overflows: Option<u64>,
+    /// Connections dropped by listening sockets for any reason (ListenDrops).
+    pub listen_drops: Option<u64>,
+    /// Handshakes dropped because too many were under way (TCPReqQFullDrop).
+    pub syn_queue_drops: Option<u64>,
+    /// Handshakes answered with a SYN cookie (SyncookiesSent).
+    pub syncookies_sent: Option<u64>,
+    /// Sockets whose TIME_WAIT ended (TW).
+    pub time_wait_expired: Option<u64>,
+    /// Sockets in TIME_WAIT that a new connection took over (TWRecycled).
+    pub time_wait_reused: Option<u64>,
+    /// Sockets that found no place in TIME_WAIT (TCPTimeWaitOverflow).
+    pub time_wait_overflow: Option<u64>,
+    /// Connections opened by this side (ActiveOpens).
+    pub active_opens: Option<u64>,
+    /// Connections opened by the other side (PassiveOpens).
+    pub passive_opens: Option<u64>,
+    /// Connections that failed before they were there (AttemptFails).
+    pub attempt_fails: Option<u64>,
+    /// Sockets without a process: no growth, but the most at once.
+    pub orphans: Option<u64>,
 }
 
-impl CountersJson {
-    pub fn of(c: &Counters) -> Self {
+impl TcpCountersJson {
+    pub(super) fn of(c: &Counters) -> Self {
         Self {
             listen_overflows: c.listen_overflows,
             listen_drops: c.listen_drops,
@@ -263,24 +322,35 @@ impl CountersJson {
     }
 }
 
-/// Settings by their names in /proc/sys/net; null where one cannot be read.
-#[derive(Serialize)]
-pub(super) struct SettingsJson {
-    ip_local_port_range: Option<(u16, u16)>,
-    ip_local_reserved_ports: Vec<(u16, u16)>,
-    tcp_tw_reuse: Option<u32>,
-    tcp_timestamps: Option<u32>,
-    tcp_fin_timeout: Option<u32>,
-    somaxconn: Option<u32>,
-    tcp_max_syn_backlog: Option<u32>,
-    tcp_syncookies: Option<u32>,
-    tcp_max_tw_buckets: Option<u32>,
-    tcp_max_orphans: Option<u32>,
-    tcp_abort_on_overflow: Option<u32>,
+/// Settings by their names in /proc/sys/net, at the window's end; null where one cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TcpSettingsJson {
+    /// First and last of the ports that connects choose from.
+    pub ip_local_port_range: Option<(u16, u16)>,
+    /// Ranges of ports that connects do not choose, first and last each.
+    pub ip_local_reserved_ports: Vec<(u16, u16)>,
+    /// 1: new connections may take over sockets in TIME_WAIT; 2: only over loopback.
+    pub tcp_tw_reuse: Option<u32>,
+    /// 0: off. Without timestamps, tcp_tw_reuse does nothing.
+    pub tcp_timestamps: Option<u32>,
+    /// Seconds that a socket without a process stays in FIN_WAIT_2.
+    pub tcp_fin_timeout: Option<u32>,
+    /// The longest accept queue.
+    pub somaxconn: Option<u32>,
+    /// Handshakes that may be under way for one listening socket.
+    pub tcp_max_syn_backlog: Option<u32>,
+    /// 1: SYN cookies when too many handshakes are under way; 2: always.
+    pub tcp_syncookies: Option<u32>,
+    /// Sockets that may be in TIME_WAIT.
+    pub tcp_max_tw_buckets: Option<u32>,
+    /// Sockets without a process that there may be.
+    pub tcp_max_orphans: Option<u32>,
+    /// 1: a connection that finds no place in the accept queue is reset.
+    pub tcp_abort_on_overflow: Option<u32>,
 }
 
-impl SettingsJson {
-    pub fn of(s: &Settings) -> Self {
+impl TcpSettingsJson {
+    pub(super) fn of(s: &Settings) -> Self {
         Self {
             ip_local_port_range: s.port_range,
             ip_local_reserved_ports: s.reserved_ports.clone(),
