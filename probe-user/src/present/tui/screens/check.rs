@@ -55,20 +55,22 @@ fn harmless(title: &str, lines: &[Line<'static>]) {
     }
 }
 
-/// A table in every size, below each other.
+/// A table in every size, one below the other.
 pub fn shots(data: &Data, keys: &str) -> String {
     let mut out = String::new();
     for size in SIZES {
         out.push_str(&format!("== {} x {}\n", size.0, size.1));
         let text = shot(data, keys, size);
         let mut empty = false;
-        // Of empty lines in a row, one is enough.
-        for line in text.lines() {
-            if !(empty && line.is_empty()) {
+        // The screen's own, without the head and foot that all have; of empty lines in a row, one is enough.
+        let lines: Vec<&str> = text.lines().collect();
+        for line in lines.get(2..lines.len() - 1).unwrap_or_default() {
+            let nothing = line.trim_matches([' ', '│']).is_empty();
+            if !(empty && nothing) {
                 out.push_str(line);
                 out.push('\n');
             }
-            empty = line.is_empty();
+            empty = nothing;
         }
     }
     out

@@ -36,7 +36,7 @@ const COLUMNS: &[Column] = &[
     figures("p50 size", 8, 2),
     figures("removed", 8, 3),
     figures("fsync", 7, 4),
-    words("by", Width::Cells(20), 1),
+    words("by", Width::Fill(18), 1),
 ];
 const BY: usize = 6;
 const PROBES: &[(&str, &str)] = &[
@@ -118,8 +118,8 @@ fn detail(data: &Data, of: &str, width: u16, theme: &Theme) -> Vec<Line<'static>
         about(&files.other, length, &mut lines);
     } else if let Some(work) = files.places.iter().find(|work| key(work) == of) {
         lines.heading(&name(work, 256));
-        let who = [team(&work.team), pids(&work.team)];
-        lines.labelled("By", &who.join(": "));
+        lines.labelled("By", &team(&work.team));
+        lines.labelled("Processes", &pids(&work.team));
         if work.deleted {
             lines.labelled("", "the directory itself was removed");
         }

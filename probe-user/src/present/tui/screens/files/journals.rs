@@ -44,7 +44,7 @@ const COLUMNS: &[Column] = &[
     figures("locking", 7, 8),
     figures("flushing", 8, 8),
     figures("logging", 7, 8),
-    words("over time", Width::Fill(8), 1),
+    words("over time", Width::Fill(9), 1),
 ];
 const ON: usize = 1;
 const OVER_TIME: usize = 11;
@@ -153,15 +153,20 @@ fn commits(c: &Commits, lines: &mut Lines) {
         ("waiting for changes under way", &c.locking),
         ("writing out files' data", &c.flushing),
         ("writing the journal", &c.logging),
-        ("all", &c.total),
     ];
-    let rows: Vec<Vec<String>> = phases
+    let mut rows: Vec<Vec<String>> = phases
         .iter()
         .map(|(name, part)| {
             let [p50, p99, longest] = quantiles(part);
             vec![(*name).to_owned(), share(part), p50, p99, longest]
         })
         .collect();
+    if c.total.count > 0 {
+        // Of whole commits, every single one is known.
+        let [p50, _, p99] = c.quantiles_ns.map(duration);
+        let longest = duration(c.total.max_ns);
+        rows.push(vec!["all".to_owned(), percent(1.0), p50, p99, longest]);
+    }
     lines.table(&["phase", "share", "p50", "p99", "longest"], &rows);
     let blocks = plural(c.blocks_logged, "block", "blocks");
     lines.faint(&format!("{blocks} written to the journal"));

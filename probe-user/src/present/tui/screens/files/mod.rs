@@ -6,6 +6,8 @@ mod refused;
 mod sleepers;
 mod space;
 mod syncs;
+#[cfg(test)]
+mod tests;
 
 use super::cells::why_empty;
 use crate::{
@@ -54,8 +56,11 @@ fn team_key(team: &Team) -> String {
     format!("{:?} {}", team.name, team.php_fpm)
 }
 
-/// The ids of its processes: `4711, 4712 and 18 more`.
+/// The ids of its processes: `4711, 4712 and 18 more`; empty for one alone, which its name tells already.
 fn pids(team: &Team) -> String {
+    if team.processes <= 1 {
+        return String::new();
+    }
     let named: Vec<String> = team.pids.iter().map(ToString::to_string).collect();
     match team.processes.saturating_sub(named.len() as u64) {
         0 => named.join(", "),

@@ -85,7 +85,8 @@ fn detail(data: &Data, of: &str, width: u16, theme: &Theme) -> Vec<Line<'static>
         return lines.done();
     };
     lines.heading(&format!("{} {}", r.call, errno::name(r.errno)));
-    lines.labelled("By", &[team(&r.team), pids(&r.team)].join(": "));
+    lines.labelled("By", &team(&r.team));
+    lines.labelled("Processes", &pids(&r.team));
     lines.labelled("Times", &count(r.count));
     lines.labelled(
         "On",

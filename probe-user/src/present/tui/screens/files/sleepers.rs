@@ -33,13 +33,12 @@ pub const SECTION: Section = Section {
 };
 
 const COLUMNS: &[Column] = &[
-    words("who sleeps in D", Width::Fill(16), 0),
-    words("for", Width::Fill(18), 0),
-    figures("times", 7, 1),
+    words("who sleeps in D", Width::Fill(14), 0),
+    words("for", Width::Fill(14), 0),
+    figures("times", 7, 2),
     figures("time", 8, 0),
-    figures("p99", 8, 3),
-    figures("longest", 8, 1),
-    figures("now", 6, 0),
+    figures("longest", 8, 3),
+    figures("now", 6, 1),
 ];
 const PROBES: &[(&str, &str)] = &[("sleepers", "who sleeps in D, and behind what")];
 /// Tasks listed in the details.
@@ -75,7 +74,6 @@ fn rows(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {
         .unwrap_or_default();
     let who = room(COLUMNS, 0, width);
     let rows = sleeps.iter().map(|s| {
-        let p99 = (s.sleeps.count > 0).then(|| s.sleeps.durations.quantile(0.99));
         row(
             key(s),
             [
@@ -83,7 +81,6 @@ fn rows(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {
                 text(reason(s.waits_for)),
                 number(count(s.count()), s.count() as f64),
                 time(Some(s.total_ns())),
-                time(p99),
                 time(Some(s.longest_ns())),
                 some(s.asleep).tone(theme, Tone::Warning),
             ],

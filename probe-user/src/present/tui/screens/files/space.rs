@@ -31,7 +31,7 @@ pub const SECTION: Section = Section {
 
 const COLUMNS: &[Column] = &[
     words("file system", Width::Fill(18), 0),
-    words("", Width::Cells(8), 4),
+    words("what", Width::Fill(7), 4),
     figures("space", 6, 0),
     figures("free", 8, 2),
     figures("taken", 11, 5),
@@ -87,7 +87,7 @@ fn rows(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {
             key(fs),
             [
                 text(path(&fs.mount.mount_point, columns)),
-                text(escape::bounded(&fs.mount.fs_type, 8)),
+                text(what(fs)),
                 number(percent(fs.bytes_used()), fs.bytes_used()),
                 number(bytes(fs.available_bytes), fs.available_bytes as f64),
                 number(bytes_pace(&fs.bytes), fs.bytes.per_s),
@@ -99,6 +99,15 @@ fn rows(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {
         )
     });
     rows.collect()
+}
+
+/// `ext4 /dev/sda1`.
+fn what(fs: &FileSystem) -> String {
+    let kind = escape::bounded(&fs.mount.fs_type, 8);
+    match fs.mount.source == fs.mount.fs_type {
+        true => kind,
+        false => format!("{kind} {}", path(&fs.mount.source, 40)),
+    }
 }
 
 /// Bytes taken a second; `-` before what was given back.

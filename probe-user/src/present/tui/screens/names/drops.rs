@@ -50,7 +50,7 @@ const COLUMNS: &[Column] = &[
     figures("lasts", 7, 1),
     words("queue", Width::Fill(6), 3),
     words("read by", Width::Cells(18), 2),
-    words("sender", Width::Cells(21), 5),
+    words("sender", Width::Fill(21), 5),
 ];
 const QUEUE: usize = 6;
 const READER: usize = 7;

@@ -6,6 +6,8 @@ mod names;
 mod questions;
 mod queues;
 mod servers;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use crate::present::tui::{Screen, no_below};

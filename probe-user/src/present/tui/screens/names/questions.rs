@@ -34,12 +34,12 @@ pub const fn columns(title: &'static str) -> [Column; 10] {
         words(title, Width::Fill(16), 0),
         figures("asked", 8, 0),
         figures("rate", 8, 5),
-        figures("same", 5, 3),
-        figures("retried", 7, 1),
+        figures("same", 5, 4),
+        figures("retried", 7, 2),
         figures("no answer", 9, 0),
-        figures("p50", 7, 2),
-        figures("p99", 7, 1),
-        figures("lost", 8, 0),
+        figures("p50", 7, 3),
+        figures("p99", 7, 2),
+        figures("lost", 8, 1),
         words("", Width::Fill(20), 6),
     ]
 }

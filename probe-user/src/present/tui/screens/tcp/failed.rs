@@ -11,7 +11,7 @@ use crate::{
     present::{
         errno,
         tcp::{
-            trouble::{gap_length, gap_words, was_away},
+            trouble::{gap_length, was_away},
             words::{peer, process},
         },
         tui::{
@@ -57,7 +57,7 @@ const COLUMNS: &[Column] = &[
     figures("times", 7, 0),
     figures("rate", 8, 2),
     words("error", Width::Cells(13), 0),
-    words("by", Width::Cells(20), 1),
+    words("by", Width::Fill(20), 1),
     figures("last", 11, 3),
 ];
 const GAP_COLUMNS: &[Column] = &[
@@ -66,8 +66,8 @@ const GAP_COLUMNS: &[Column] = &[
     figures("began", 11, 2),
     figures("failed", 7, 0),
     words("error", Width::Cells(13), 1),
-    words("of", Width::Cells(20), 3),
-    words("then", Width::Cells(20), 4),
+    words("of", Width::Fill(18), 3),
+    words("then", Width::Fill(18), 4),
 ];
 const CONNECTS: (&str, &str) = ("connects", "failed connects, gaps");
 const LISTENS: (&str, &str) = ("listens", "the moment at which someone listens again");
@@ -146,11 +146,6 @@ fn gaps(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {
     let rows = tcp.gaps.iter().rev().filter(|g| was_away(g)).map(|g| {
         let failed: u64 = g.failed.iter().map(|(_, n)| n).sum();
         let error = g.failed.first().map(|(e, _)| errno::name(*e));
-        let then = match (&g.back, g.end_ns) {
-            (Some(back), _) => process(back),
-            (None, Some(_)) => "served again".to_owned(),
-            (None, None) => "still away".to_owned(),
-        };
         let tone = match g.end_ns {
             Some(_) => Tone::Plain,
             None => Tone::Critical,
@@ -169,11 +164,20 @@ fn gaps(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {
                         .map(|(p, _)| process(p))
                         .unwrap_or_default(),
                 ),
-                text(then),
+                text(then(g)),
             ],
         )
     });
     rows.collect()
+}
+
+/// How it ended.
+fn then(g: &Gap) -> String {
+    match (&g.back, g.end_ns) {
+        (Some(back), _) => format!("{} listens", process(back)),
+        (None, Some(_)) => "served again".to_owned(),
+        (None, None) => "still away".to_owned(),
+    }
 }
 
 fn length(g: &Gap) -> f64 {
@@ -195,7 +199,11 @@ fn gap_detail(data: &Data, of: &str, width: u16, theme: &Theme) -> Vec<Line<'sta
     };
     lines.heading(&format!("Nobody listened on {}", peer(&g.peer, 108)));
     lines.labelled("For", &gap_length(g, data.recent.duration_ns));
-    lines.labelled("Failed", &gap_words(g));
+    let failed = g
+        .failed
+        .iter()
+        .map(|(e, n)| format!("{} {}", count(*n), errno::name(*e)));
+    lines.labelled("Failed", &failed.collect::<Vec<_>>().join(", "));
     let seen = match g.start_seen {
         true => "the listener's end was seen",
         false => "with the first connect that failed",
@@ -204,6 +212,7 @@ fn gap_detail(data: &Data, of: &str, width: u16, theme: &Theme) -> Vec<Line<'sta
         "Began",
         &format!("{}, {seen}", ago(g.start_ns, &data.recent)),
     );
+    lines.labelled("Then", &then(g));
     if !g.refused.is_empty() {
         lines.heading("Refused");
         let row = |(p, n): &(_, u64)| vec![process(p), count(*n)];

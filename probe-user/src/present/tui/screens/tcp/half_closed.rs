@@ -40,10 +40,10 @@ const COLUMNS: &[Column] = &[
     figures("held", 8, 0),
     figures("entered", 8, 2),
     figures("age p50", 8, 1),
-    figures("p99", 7, 3),
+    figures("age p99", 8, 3),
     figures("stayed p50", 10, 4),
-    figures("p99", 7, 5),
-    words("held by", Width::Cells(22), 6),
+    figures("stayed p99", 10, 5),
+    words("held by", Width::Fill(20), 6),
 ];
 
 fn there(h: &&HalfClosed) -> bool {

@@ -7,6 +7,8 @@ mod ports;
 mod processes;
 mod queues;
 mod states;
+#[cfg(test)]
+mod tests;
 
 use super::cells::why_empty;
 use crate::{

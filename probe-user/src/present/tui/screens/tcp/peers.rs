@@ -45,7 +45,7 @@ const COLUMNS: &[Column] = &[
     figures("other", 6, 8),
     figures("we close", 8, 2),
     figures("they do", 8, 3),
-    words("who of us", Width::Cells(20), 7),
+    words("who of us", Width::Fill(20), 7),
 ];
 /// Lines of each list in the details.
 const LISTED: usize = 8;

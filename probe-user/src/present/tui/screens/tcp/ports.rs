@@ -40,7 +40,7 @@ const COLUMNS: &[Column] = &[
     figures("we close", 8, 4),
     figures("levels off", 10, 5),
     figures("failed", 7, 2),
-    words("opened by", Width::Cells(20), 6),
+    words("opened by", Width::Fill(20), 6),
 ];
 
 fn used(p: &&Ports) -> bool {

@@ -4,7 +4,7 @@ use ratatui::text::Line;
 
 use super::{OWNERS, empty, in_other, tcp};
 use crate::{
-    aggregate::tcp::{Process, Tcp},
+    aggregate::tcp::{ListenQueue, Process, Tcp},
     present::{
         errno, escape,
         tcp::words::{listener, peer, process, states},
@@ -36,6 +36,7 @@ const COLUMNS: &[Column] = &[
     figures("fin_wait_2", 10, 3),
     figures("syn_sent", 8, 4),
     figures("other", 6, 5),
+    words("listens on", Width::Fill(16), 6),
 ];
 /// Lines of each list in the details.
 const LISTED: usize = 8;
@@ -71,6 +72,7 @@ fn rows(data: &Data, width: u16, _: &Theme) -> Vec<Row> {
                 some(s.fin_wait_2),
                 some(s.syn_sent),
                 some(in_other(s) + s.time_wait),
+                text(listens(tcp, &p.process).join(", ")),
             ],
         )
     });
@@ -95,6 +97,13 @@ fn detail(data: &Data, pid: &str, width: u16, theme: &Theme) -> Vec<Line<'static
     lines.done()
 }
 
+/// Addresses that it listens on.
+fn listens(tcp: &Tcp, who: &Process) -> Vec<String> {
+    let own = |q: &&ListenQueue| q.owners.iter().any(|o| o.pid == who.pid);
+    let listeners = tcp.listeners.iter().filter(own);
+    listeners.map(|q| listener(&q.address, 60)).collect()
+}
+
 fn does(tcp: &Tcp, who: &Process, lines: &mut Lines) {
     let pid = who.pid;
     let list = |all: Vec<String>| {
@@ -105,10 +114,7 @@ fn does(tcp: &Tcp, who: &Process, lines: &mut Lines) {
             _ => format!("{shown} and {more} more"),
         }
     };
-    let own = tcp.listeners.iter();
-    let own = own.filter(|q| q.owners.iter().any(|o| o.pid == pid));
-    let on = own.map(|q| listener(&q.address, 60)).collect();
-    lines.labelled("Listens on", &list(on));
+    lines.labelled("Listens on", &list(listens(tcp, who)));
     let opens = tcp.ports.iter();
     let opens = opens.filter(|p| p.opener.as_ref().is_some_and(|o| o.pid == pid));
     let to = opens.map(|p| peer(&p.peer, 60)).collect();

@@ -37,7 +37,7 @@ const COLUMNS: &[Column] = &[
     figures("wait p50", 8, 3),
     figures("p99", 7, 3),
     figures("handshakes", 10, 5),
-    words("listens", Width::Cells(20), 4),
+    words("listens", Width::Fill(20), 4),
 ];
 const ACCEPTS: (&str, &str) = ("accepts", "how long connections wait for accept()");
 

@@ -36,10 +36,10 @@ const COLUMNS: &[Column] = &[
     figures("left", 8, 3),
     figures("stay p50", 8, 2),
     figures("p99", 7, 4),
-    words("over time", Width::Fill(8), 1),
-    words("", Width::Cells(12), 5),
+    words("", Width::Cells(11), 5),
+    words("over time", Width::Fill(9), 1),
 ];
-const OVER_TIME: usize = 6;
+const OVER_TIME: usize = 7;
 /// Lines of each list in the details.
 const LISTED: usize = 8;
 
@@ -90,8 +90,8 @@ fn rows(data: &Data, width: u16, _: &Theme) -> Vec<Row> {
                     per_second(dwell.count, &data.recent),
                     number(p50, at(0.5)),
                     number(p99, at(0.99)),
-                    number(over_time(&tcp.timeline, state, columns), n as f64),
                     text(note(state, &now, dwell)),
+                    number(over_time(&tcp.timeline, state, columns), n as f64),
                 ],
             )
         })
