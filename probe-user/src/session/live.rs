@@ -1,6 +1,10 @@
 //! The loop all live commands share: drain the ring, find new processes of the target, stop when it is time.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    future::{Future, pending},
+    time::{Duration, Instant},
+};
 
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
@@ -45,6 +49,15 @@ pub struct Live {
     /// Processes given to the collector, when last searched for.
     known: Vec<u32>,
     next_scan: Instant,
+}
+
+/// Why a stretch of watching is over.
+#[derive(Debug)]
+pub enum Woken<T> {
+    /// As [`Live::watch`] says.
+    Ended(End),
+    /// What was waited for beside it came.
+    By(T),
 }
 
 /// The target was there when it was named, and gone before there was anything to report.
@@ -111,20 +124,40 @@ impl Live {
         &mut self,
         until: Instant,
         signals: &mut Signals,
+        fold: Option<&mut dyn FnMut(Reading)>,
+        second: impl FnMut(&Self),
+    ) -> Result<End, Error> {
+        let nothing = pending::<Infallible>();
+        match self.watch_or(until, signals, fold, second, nothing).await? {
+            Woken::Ended(end) => Ok(end),
+            Woken::By(never) => match never {},
+        }
+    }
+
+    /// The same, and until `wake` is there.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn watch_or<T>(
+        &mut self,
+        until: Instant,
+        signals: &mut Signals,
         mut fold: Option<&mut dyn FnMut(Reading)>,
         mut second: impl FnMut(&Self),
-    ) -> Result<End, Error> {
+        wake: impl Future<Output = T>,
+    ) -> Result<Woken<T>, Error> {
         let mut drain = interval(if fold.is_some() { DRAIN } else { FOLD });
         drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_fold = Instant::now() + FOLD;
         let mut next_cost = Instant::now();
         let until = sleep_until(until.into());
-        tokio::pin!(until);
+        tokio::pin!(until, wake);
         loop {
             tokio::select! {
                 biased;
-                end = signals.end() => return Ok(end),
-                () = &mut until => return Ok(End::Time),
+                end = signals.end() => return Ok(Woken::Ended(end)),
+                told = &mut wake => return Ok(Woken::By(told)),
+                () = &mut until => return Ok(Woken::Ended(End::Time)),
                 _ = drain.tick() => {}
             }
             let now = Instant::now();
@@ -141,7 +174,7 @@ impl Live {
             }
             if now >= self.next_scan {
                 if self.scan(&mut fold)? {
-                    return Ok(End::Target);
+                    return Ok(Woken::Ended(End::Target));
                 }
                 // Searching a large `/proc` takes milliseconds: it is done the less often the longer it takes.
                 self.next_scan = now + SCAN.max(now.elapsed() * SCAN_SHARE);

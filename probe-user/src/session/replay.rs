@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Setup, output, report};
+use super::{Setup, output, report, view};
 use crate::{
     aggregate::{About, Aggregator, Cost, Window},
     attach::ProbeStatus,
@@ -32,7 +32,7 @@ pub fn demo(args: &Demo, setup: Setup) -> Result<u8, Error> {
 
 fn show(recording: Recording, shown: Shown, setup: Setup) -> Result<u8, Error> {
     if shown.view {
-        return Err(Error::Usage("not there yet".to_owned()));
+        return view::replay(recording, shown.output.redact, setup);
     }
     report::print(window(recording)?, shown.output, setup.style)
 }

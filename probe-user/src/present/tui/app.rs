@@ -32,6 +32,8 @@ pub enum Action {
     Repaint,
     /// Save a report.
     Save,
+    /// Save one with made-up names.
+    SaveRedacted,
     /// Stop the replay, or go on.
     Pause,
     /// Replay twice as fast.
@@ -141,9 +143,19 @@ impl App {
         self.changed = true;
     }
 
-    /// Whether there is something to draw; asking for it answers the question.
-    pub fn take_change(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+    /// Whether there is something to draw.
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// It was drawn.
+    pub fn drawn(&mut self) {
+        self.changed = false;
+    }
+
+    /// It is to be drawn, whatever changed.
+    pub fn repaint(&mut self) {
+        self.changed = true;
     }
 
     /// Makes what is shown fit a screen of this size; to be called before it is drawn. Rows are made anew only when the
@@ -236,6 +248,7 @@ impl App {
             Command::Suspend => return Action::Suspend,
             Command::Repaint => return Action::Repaint,
             Command::Save => return Action::Save,
+            Command::SaveRedacted => return Action::SaveRedacted,
             Command::Pause if self.playback.is_some() => return Action::Pause,
             Command::Pause => self.freeze(),
             Command::Faster if self.playback.is_some() => return Action::Faster,

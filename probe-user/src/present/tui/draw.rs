@@ -20,6 +20,10 @@ use crate::present::units::count;
 pub fn draw(frame: &mut Frame<'_>, app: &App) {
     let area = frame.area();
     let buffer = frame.buffer_mut();
+    // The size changed since the page was made; it is about to be made anew.
+    if (area.width, area.height) != (app.page.width, app.page.height) {
+        return;
+    }
     if area.width < LEAST.0 || area.height < LEAST.1 {
         return too_small(buffer, area);
     }

@@ -8,7 +8,9 @@ use crate::{
     attach::State,
     diagnose::{self, Diagnosis, Severity},
     present::{
-        escape, names,
+        escape,
+        json::rfc3339,
+        names,
         units::{count, duration, plural},
     },
 };
@@ -279,6 +281,16 @@ fn some(pids: &[u32]) -> String {
         list.push(format!("and {} more", pids.len() - SHOWN));
     }
     list.join(", ")
+}
+
+/// `20261121-142220`, UTC.
+pub fn stamp(unix_ns: u64) -> String {
+    let time = rfc3339(unix_ns);
+    let kept = time
+        .chars()
+        .take_while(|c| *c != '.')
+        .filter(|c| *c != '-' && *c != ':');
+    kept.map(|c| if c == 'T' { '-' } else { c }).collect()
 }
 
 /// `14:22:20`, UTC.

@@ -49,6 +49,8 @@ pub enum Command {
     Back,
     /// Save a report.
     Save,
+    /// Save one with made-up names.
+    SaveRedacted,
     /// A replay: twice as fast.
     Faster,
     /// A replay: half as fast.
@@ -92,6 +94,7 @@ pub fn command(key: KeyEvent) -> Option<Command> {
         KeyCode::Enter => Command::Open,
         KeyCode::Esc | KeyCode::Backspace => Command::Back,
         KeyCode::Char('e') => Command::Save,
+        KeyCode::Char('E') => Command::SaveRedacted,
         KeyCode::Char('+' | '=') => Command::Faster,
         KeyCode::Char('-') => Command::Slower,
         KeyCode::Char('>' | '.') => Command::Forward,

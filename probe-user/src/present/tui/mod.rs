@@ -26,7 +26,7 @@ use crate::{
 
 pub use app::{Action, App, Playback};
 pub use draw::draw;
-pub use history::{History, Moment};
+pub use history::{History, Moment, stamp};
 pub use screens::SCREENS;
 pub use section::{
     Column, Order, Row, Screen, Section, Width, no_below, no_detail, no_head, widths,

@@ -45,5 +45,8 @@ fn rule(titles: &[(usize, &str)], note: &str, width: u16, theme: &Theme) -> Line
     if !note.is_empty() && used.unwrap_or(0) + length <= width {
         write(width - length, &format!(" {note} "));
     }
-    Line::styled(cut(&line.iter().collect::<String>(), width), theme.style(Tone::Faint))
+    Line::styled(
+        cut(&line.iter().collect::<String>(), width),
+        theme.style(Tone::Faint),
+    )
 }
