@@ -3,6 +3,7 @@
 
 mod bar;
 pub mod count;
+pub mod diff;
 pub mod dns;
 pub mod doctor;
 pub mod errno;

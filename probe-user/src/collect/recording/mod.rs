@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cost, Reading};
 use crate::attach::ProbeStatus;
 
+pub use format::MAGIC;
 pub use reader::Recording;
 pub use writer::Writer;
 

@@ -73,6 +73,8 @@ impl Load {
 /// Why nothing can be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
+    /// Names are made up, for each report anew: what has the same name need not be the same.
+    Redacted,
     /// Requests were seen on one side only; the group that served most there.
     RequestsOnOneSide {
         /// Where they were seen.
@@ -168,6 +170,9 @@ fn off(facts: &Facts, probe: &str) -> Option<String> {
 
 /// What stands against comparing; `quiet` when nothing is better or worse.
 pub(super) fn obstacles(before: &Facts, after: &Facts, rows: &[Row], quiet: bool) -> Vec<Obstacle> {
+    if (before.redacted || after.redacted) && !same_run(before, after) {
+        return vec![Obstacle::Redacted];
+    }
     let (most_before, most_after) = (most(before), most(after));
     match (most_before, most_after) {
         (Some(one), None) => return vec![on_one_side(Side::Before, one)],
@@ -235,10 +240,7 @@ fn in_common(before: &Facts, after: &Facts) -> Option<(u64, u64)> {
 pub(super) fn notes(before: &Facts, after: &Facts) -> Vec<Note> {
     let mut notes = Vec::new();
     let end = |f: &Facts| f.start_unix_ns.saturating_add(f.duration_ns);
-    let same_run = before.start_unix_ns == after.start_unix_ns
-        && before.duration_ns == after.duration_ns
-        && before.host == after.host;
-    if same_run {
+    if same_run(before, after) {
         notes.push(Note::SameRun);
     } else if after.start_unix_ns < before.start_unix_ns {
         notes.push(Note::Swapped);
@@ -270,6 +272,12 @@ pub(super) fn notes(before: &Facts, after: &Facts) -> Vec<Note> {
     notes.extend(one_sided(Side::Before, before, after));
     notes.extend(one_sided(Side::After, after, before));
     notes
+}
+
+fn same_run(before: &Facts, after: &Facts) -> bool {
+    before.start_unix_ns == after.start_unix_ns
+        && before.duration_ns == after.duration_ns
+        && before.host == after.host
 }
 
 /// Probes that something compared needs, and that are off on one side only.

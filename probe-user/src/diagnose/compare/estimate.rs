@@ -27,6 +27,12 @@ impl Estimate {
         self.low <= 0.0 || self.high.is_infinite()
     }
 
+    /// How far the truth may be from the value, as a share of it; infinite when it is not bounded.
+    pub fn spread(&self) -> f64 {
+        let off = (self.high - self.value).max(self.value - self.low);
+        if off > 0.0 { off / self.value } else { 0.0 }
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
         self.low <= other.high && other.low <= self.high
     }

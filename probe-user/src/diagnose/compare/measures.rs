@@ -45,6 +45,18 @@ pub enum Section {
 }
 
 impl Section {
+    /// As JSON spells it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Dns => "dns",
+            Self::Files => "files",
+            Self::Journal => "journal",
+        }
+    }
+
     /// In words.
     pub fn name(self) -> &'static str {
         match self {

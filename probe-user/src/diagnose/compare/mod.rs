@@ -37,6 +37,8 @@ pub struct Facts {
     pub start_unix_ns: u64,
     /// How long, ns.
     pub duration_ns: u64,
+    /// Its names are made up.
+    pub redacted: bool,
     /// What was watched at all.
     pub watched: HashSet<Section>,
     /// Each probe, with the reason when it is off.

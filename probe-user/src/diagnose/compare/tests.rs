@@ -179,6 +179,15 @@ fn requests_on_one_side_only_cannot_be_compared() {
 }
 
 #[test]
+fn made_up_names_cannot_be_compared() {
+    let (before, mut after) = incident_a();
+    after.redacted = true;
+    assert_eq!(compare(&before, &after).obstacles, [Obstacle::Redacted]);
+    // In one and the same run they are the same.
+    assert_eq!(verdict(&after, &after), Verdict::Same);
+}
+
+#[test]
 fn too_few_requests_are_not_the_same() {
     let c = compare(&facts(5, 100.0, 24), &later(facts(3, 100.0, 24)));
     assert_eq!(
