@@ -37,8 +37,10 @@ const WORDS: &[&str] = &[
     svc test",
 ];
 
-/// Endings of file names that may follow a word: `mysqld.sock`, `index.php`.
-const ENDINGS: &str = "cgi conf html log php pid pl py rb scope service sock";
+/// Endings of file names that may follow a word (`mysqld.sock`, `index.php`), and that made-up names keep (`file1.php`).
+const ENDINGS: &str = "\
+    cgi conf css csv db gif gz html jpeg jpg js json lock log pdf php pid pl png py rb scope service slice sock svg tmp txt
+    webp xml";
 
 /// Devices by the kernel's own names for them: those that are counted by numbers (`nvme0n1p3`), and by letters (`sda1`).
 const NUMBERED: &str = "dm- loop md mmcblk nbd nvme ram rbd sr zram";
@@ -71,7 +73,7 @@ const MODULES: &str = "\
     sunrpc virtio_blk virtio_scsi zram";
 
 /// Services that a path is known by (the advice for a slow peer depends on it): their name stays in the made-up one.
-const SERVICES: &str = "mysql maria pgsql postgres redis valkey memcache php";
+const SERVICES: &str = "mysql maria pgsql postgres redis valkey memcache";
 
 /// The longest version or number in a word.
 const NUMBER: usize = 6;
@@ -86,7 +88,16 @@ pub(super) fn stays(name: &[u8]) -> bool {
         || is_kernel_thread(name)
         || name
             .rsplit_once('.')
-            .is_some_and(|(word, ending)| listed(ENDINGS, ending) && is_word(word))
+            .is_some_and(|(word, _)| ending(name.as_bytes()).is_some() && is_word(word))
+}
+
+/// How a file's name ends, when that tells only what kind of file it is.
+pub(super) fn ending(name: &[u8]) -> Option<&'static str> {
+    let at = name.iter().rposition(|&b| b == b'.').filter(|at| *at > 0)?;
+    let ending = name.get(at + 1..)?;
+    ENDINGS
+        .split_ascii_whitespace()
+        .find(|known| known.as_bytes() == ending)
 }
 
 fn listed(list: &str, name: &str) -> bool {

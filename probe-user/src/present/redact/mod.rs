@@ -69,7 +69,10 @@ impl Names {
         self.made.entry((kind, name.to_vec())).or_insert_with(|| {
             let last = last.entry(stem.to_owned()).or_default();
             *last += 1;
-            format!("{stem}{last}")
+            match known::ending(name).filter(|_| kind == Kind::Part) {
+                Some(ending) => format!("{stem}{last}.{ending}"),
+                None => format!("{stem}{last}"),
+            }
         })
     }
 
@@ -102,10 +105,11 @@ impl Names {
                 continue;
             }
             let is = if n + 1 == parts.len() { last } else { "dir" };
-            let made_up = match known::service(part) {
-                Some(service) => self.made_up(Kind::Part, part, &format!("{service}-{is}")),
-                None => self.made_up(Kind::Part, part, is),
+            let stem = match known::service(part) {
+                Some(service) => format!("{service}-{is}"),
+                None => is.to_owned(),
             };
+            let made_up = self.made_up(Kind::Part, part, &stem);
             redacted.extend_from_slice(made_up.as_bytes());
         }
         *path = redacted;

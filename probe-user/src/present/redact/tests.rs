@@ -7,6 +7,7 @@ mod marked;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use marked::{MARKS, window};
+use proptest::prelude::*;
 
 use super::*;
 use crate::{
@@ -236,13 +237,66 @@ fn a_path_and_what_is_below_it_stay_related() {
     assert_eq!(redacted("/proc/4711/4711"), "/proc/4711/dir3");
     assert_eq!(redacted("/srv/dir1"), "/srv/dir4");
     assert_eq!(redacted("/srv/acme-mysql/\u{202e}"), "/srv/mysql-dir1/dir5");
+    assert_eq!(redacted("/srv/acme/catalog.php"), "/srv/dir1/dir6.php");
     assert_eq!(redacted(""), "");
 }
 
 #[test]
 fn no_made_up_name_is_one_that_stays() {
-    let stems = "app dir file socket page device query name fs-type function target mysql-dir redis-socket php-file";
+    let stems =
+        "app dir file socket page device query name fs-type function target mysql-dir redis-socket";
     for stem in stems.split_ascii_whitespace() {
-        assert!(!known::stays(format!("{stem}1").as_bytes()), "{stem}");
+        for name in [format!("{stem}1"), format!("{stem}1.php")] {
+            assert!(!known::stays(name.as_bytes()), "{name}");
+        }
+    }
+}
+
+/// Bytes that are mostly those which structure a name.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![
+        Just(b'/'),
+        Just(b'.'),
+        Just(b'?'),
+        Just(b'@'),
+        Just(b' '),
+        Just(b':'),
+        Just(b'['),
+        b'0'..=b'3',
+        b'a'..=b'c',
+        any::<u8>(),
+    ];
+    prop::collection::vec(byte, 0..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Whatever a name holds: nothing panics, and two names become two.
+    #[test]
+    fn two_names_never_become_one(list in prop::collection::vec(hostile(), 1..12)) {
+        let ways: [fn(&mut Names, &mut Vec<u8>); 6] =
+            [Names::app, Names::dir, Names::file, Names::socket, Names::uri, Names::domain];
+        for way in ways {
+            let mut names = Names::default();
+            let mut back: HashMap<Vec<u8>, &[u8]> = HashMap::new();
+            for before in &list {
+                let mut after = before.clone();
+                way(&mut names, &mut after);
+                let first = back.entry(after.clone()).or_insert(before);
+                prop_assert_eq!(*first, before.as_slice(), "{:?}", after);
+            }
+        }
+    }
+
+    #[test]
+    fn words_of_any_kind_do_no_harm(bytes in hostile()) {
+        let mut names = Names::default();
+        for way in [Names::our_side, Names::source, Names::file_system, Names::options] {
+            way(&mut names, &mut bytes.clone());
+        }
+        for way in [Names::target, Names::prose, Names::function] {
+            way(&mut names, &mut String::from_utf8_lossy(&bytes).into_owned());
+        }
     }
 }
