@@ -1,5 +1,5 @@
 //! Writes windows and findings as text and JSON. No thresholds, no decisions; every name from the traced
-//! system goes through [`escape`], which is also where a `--redact` would cut in.
+//! system goes through [`escape`], and [`redact`] replaces it where a report is to be shared.
 
 mod bar;
 pub mod count;
