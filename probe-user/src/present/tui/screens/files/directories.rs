@@ -15,6 +15,7 @@ use crate::{
                 Lines, figures, head, number, per_second, room, row, some, text, words,
             },
         },
+        udp::per_s,
         units::{bytes, count, mean, plural, rate},
     },
 };
@@ -57,7 +58,7 @@ fn facts(data: &Data, width: u16, theme: &Theme) -> Vec<Line<'static>> {
         let drawn = growth(points, length, SPARK);
         facts.push(format!(
             "{} files created {drawn}",
-            rate(files.created, length)
+            per_s(files.created, length)
         ));
         facts.push(format!("at worst {}/s", mean(files.peak_per_s)));
     }
