@@ -50,6 +50,13 @@ impl Addresses {
         };
     }
 
+    /// Forgets all when they are more than so many; what is made from then on is new.
+    pub fn forget_beyond(&mut self, kept: usize) {
+        if self.made.len() > kept {
+            self.made.clear();
+        }
+    }
+
     fn of(&mut self, address: IpAddr) -> IpAddr {
         let class = match address {
             a if a.is_loopback() || a.is_unspecified() => return a,

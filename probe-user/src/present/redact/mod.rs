@@ -52,6 +52,10 @@ enum Kind {
     Other,
 }
 
+/// So many names are kept for further windows, in a view that runs for days; beyond, all are made anew, and no number is
+/// given twice.
+const MAX_KEPT: usize = 50_000;
+
 /// What the window calls those that found no row of their own.
 const OTHER_GROUP: &[u8] = b"other processes";
 
@@ -59,6 +63,10 @@ impl Names {
     /// Replaces the names in a window by those given before, and by new ones.
     pub fn redact(&mut self, window: &mut Window) {
         use window::Redact;
+        if self.made.len() > MAX_KEPT {
+            self.made.clear();
+        }
+        self.addresses.forget_beyond(MAX_KEPT);
         window.redact(self);
         window.redacted = true;
     }

@@ -224,6 +224,22 @@ fn every_rule_judges_a_redacted_window_as_it_judges_the_true_one() {
 }
 
 #[test]
+fn a_view_that_runs_for_days_keeps_a_bounded_number_of_names() {
+    let mut names = Names::default();
+    let mut seen = std::collections::HashSet::new();
+    for n in 0..=MAX_KEPT {
+        let mut app = format!("acme{n}").into_bytes();
+        names.app(&mut app);
+        assert!(seen.insert(app));
+    }
+    names.redact(&mut Window::default());
+    assert!(names.made.is_empty());
+    let mut again = b"acme0".to_vec();
+    names.app(&mut again);
+    assert!(seen.insert(again));
+}
+
+#[test]
 fn a_path_and_what_is_below_it_stay_related() {
     let mut names = Names::default();
     let mut redacted = |path: &str| {
