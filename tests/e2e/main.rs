@@ -9,6 +9,7 @@ mod healthy;
 mod journal_stall;
 mod other_servers;
 mod report;
+mod saturated;
 mod slow;
 mod tcp_census;
 mod tcp_command;
@@ -32,6 +33,10 @@ const TESTS: &[harness::Test] = tests! {
         calls_at_once,
         drawn_numbers_over_a_unix_socket,
         drawn_numbers_over_tcp,
+    }
+    saturated::{
+        requests_wait_in_a_unix_queue,
+        requests_wait_in_a_tcp_queue,
     }
     healthy::{
         a_fast_page_at_full_load_has_no_finding,

@@ -246,7 +246,7 @@ off    epoll      epoll sets: no BTF\\x1b[m
         assert!(
             one_line.starts_with(&format!(
                 "Everything needed for 1 of {all} rules is here. Not judged on this machine: \
-                 T01 port-exhaustion (needs tcp_census); T02 fin-wait2 (needs tcp_census);"
+                 W02 pool-saturated (needs tcp_census, socket_owners); T01 port-exhaustion (needs tcp_census);"
             )),
             "{rules}"
         );

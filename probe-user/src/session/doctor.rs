@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn essential_is_what_the_rules_need() {
-        let ids: Vec<&'static str> = CATALOGUE
+        let ids: std::collections::BTreeSet<&'static str> = CATALOGUE
             .iter()
             .flat_map(|rule| rule.needs)
             .copied()

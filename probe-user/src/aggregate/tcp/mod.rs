@@ -293,6 +293,8 @@ pub struct ListenQueue {
     pub limit: u64,
     /// TCP: handshakes not finished, the most seen.
     pub syn_queue_max: u64,
+    /// Sum of what was waiting at all looks: divided by `looks`, the mean.
+    pub queue_sum: u64,
     /// Looks at the queue, and at how many of them it was full.
     pub looks: u64,
     /// See `looks`.

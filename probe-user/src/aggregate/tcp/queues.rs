@@ -26,6 +26,7 @@ struct Queue {
     queue_max: u32,
     limit: u32,
     syn_queue_max: u32,
+    queue_sum: u64,
     looks: u64,
     full: u64,
     /// Drops at the start of the window (0 for a socket that began in it), and at the last look.
@@ -106,6 +107,7 @@ impl Queues {
             queue_max: 0,
             limit: 0,
             syn_queue_max: 0,
+            queue_sum: 0,
             looks: 0,
             full: 0,
             drops: (0, 0),
@@ -180,6 +182,7 @@ impl Queues {
                 queue_max: queue.queue_max.into(),
                 limit: queue.limit.into(),
                 syn_queue_max: queue.syn_queue_max.into(),
+                queue_sum: queue.queue_sum,
                 looks: queue.looks,
                 full: queue.full,
                 overflows,
@@ -218,6 +221,7 @@ impl Queues {
                     let fresh = Queue {
                         queue_max: queue.queue,
                         syn_queue_max: 0,
+                        queue_sum: 0,
                         looks: 0,
                         full: 0,
                         drops: (queue.drops.1, queue.drops.1),
@@ -235,6 +239,7 @@ impl Queues {
 
 fn seen(queue: &mut Queue, listener: &Listener) {
     queue.queue = listener.queue;
+    queue.queue_sum += u64::from(listener.queue);
     queue.queue_max = queue.queue_max.max(listener.queue);
     queue.limit = listener.limit;
     queue.syn_queue_max = queue.syn_queue_max.max(listener.syn_queue);

@@ -8,7 +8,7 @@ mod words;
 
 use super::{
     Cause, Doc, Rule, Stage, Verdict,
-    tcp::{self, MAX_FINDINGS},
+    tcp::{self, MAX_FINDINGS, same_workers},
 };
 use crate::{
     aggregate::{
@@ -30,6 +30,7 @@ pub const RULE: Rule = Rule {
         Cause::of("W01", same_workers),
         Cause::of("S01", same_workers),
         Cause::of("U02", same_workers),
+        Cause::of("W02", same_workers),
     ],
     doc: DOC,
     check,
@@ -94,15 +95,6 @@ const MANY_SHARE: f64 = 0.01;
 const SLOW_ACCEPT_NS: u64 = 100_000_000;
 /// So many looks that find the queue full are no chance.
 const MIN_LOOKS: u64 = 3;
-
-/// A queue overflows because its workers wait: for a slow peer (W01), for a journal (S01), for answers of a name server
-/// (U02). An info is no cause.
-fn same_workers(cause: &Finding, found: &Finding) -> bool {
-    cause.severity >= Severity::Warning
-        && cause.culprit.group.is_some()
-        && cause.culprit.group == found.culprit.group
-        && cause.culprit.php_fpm == found.culprit.php_fpm
-}
 
 /// What was measured about one listener.
 struct Case<'a> {

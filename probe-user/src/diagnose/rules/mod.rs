@@ -7,6 +7,7 @@ mod fin_wait2;
 mod inode_exhaustion;
 mod journal_stall;
 mod listener_gap;
+mod pool_saturated;
 mod port_exhaustion;
 mod small_file_storm;
 mod storage;
@@ -138,6 +139,7 @@ macro_rules! rules {
 
 rules![
     blocking_upstream,
+    pool_saturated,
     port_exhaustion,
     fin_wait2,
     accept_queue,

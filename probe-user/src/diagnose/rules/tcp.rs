@@ -11,7 +11,7 @@ use crate::{
         tcp::{Process, Tcp},
     },
     diagnose::{
-        Confidence, Evidence, Level, Piece, Quantity, Remedy, Sentence,
+        Confidence, Evidence, Finding, Level, Piece, Quantity, Remedy, Sentence, Severity,
         engine::off,
         loss::{self},
     },
@@ -220,6 +220,15 @@ pub(super) fn confidence(
         reasons.push(sure.to_owned());
     }
     Confidence { level, reasons }
+}
+
+/// Workers wait for something (a slow peer, a journal, a name server), or have too much to do; so what they should accept
+/// waits too. An info is no cause.
+pub(super) fn same_workers(cause: &Finding, found: &Finding) -> bool {
+    cause.severity >= Severity::Warning
+        && cause.culprit.group.is_some()
+        && cause.culprit.group == found.culprit.group
+        && cause.culprit.php_fpm == found.culprit.php_fpm
 }
 
 /// Seconds of the window; never 0, to divide by.

@@ -121,6 +121,7 @@ Closest to a limit: 4.5 of the 9 workers of pool www busy on average.
 
 Not judged     W01 blocking-upstream: probe scheduler is off: sched_switch: permission
                denied
+Not judged     W02 pool-saturated: TCP was not watched
 Not judged     T01 port-exhaustion: TCP was not watched
 Not judged     T02 fin-wait2: TCP was not watched
 Not judged     T03 accept-queue: TCP was not watched

@@ -105,6 +105,7 @@ fn requests(window: &mut Window) {
     let group = &mut window.groups[0];
     group.name = POOL.into();
     group.php_fpm = true;
+    group.worker_parts[probe_common::part::IDLE] = 0;
     group.slowest = vec![slow.clone()];
     group.peers.iter_mut().for_each(|p| p.peer = peer.clone());
     let mut second = group.peers[0].clone();

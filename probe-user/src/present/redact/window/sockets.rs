@@ -71,7 +71,7 @@ decide!(HalfClosed =>
 
 decide!(ListenQueue =>
     parts: address, owners;
-    stays: tcp, queue, queue_max, limit, syn_queue_max, looks, full, overflows, overflows_inexact, first_overflow_ns,
+    stays: tcp, queue, queue_max, limit, syn_queue_max, queue_sum, looks, full, overflows, overflows_inexact, first_overflow_ns,
         accepted, wait;
 );
 
