@@ -1,7 +1,8 @@
 //! What keeps its name in a redacted report: words that are the same on thousands of machines. They are needed to act
 //! ("php-fpm waits for mysqld.sock") and give nobody away. `docs/redact.md` says so to users.
 
-/// Words as they stand here, at most with a version or a number in or behind them (`php-fpm8.2`, `kswapd0`). Processes, pools, parts of paths and labels of DNS names are looked up alike.
+/// Words as they stand here, at most with a version or a number in or behind them (`php-fpm8.2`, `kswapd0`). Processes,
+/// pools, parts of paths and labels of DNS names are looked up alike.
 const WORDS: &[&str] = &[
     // Web servers, interpreters, and what stands behind them.
     "\
