@@ -2,7 +2,7 @@
 //!
 //! [`harness`] runs the cases one after the other (they attach, and must not disturb each other).
 //! [`sys`], [`child`], [`netns`], [`ext4`], [`upstream`], [`prefork`], [`tcp`] and [`fastcgi`] make workloads whose truth the test knows;
-//! [`watch`] observes them through the library, [`tool`] through the binary. [`feature`] decides
+//! [`watch`] observes them through the library, [`tool`] through the binary, [`pty`] through the binary in a terminal. [`feature`] decides
 //! skips. [`programs`] lists what is loaded in the kernel. [`web`] starts nginx, PHP-FPM and gunicorn.
 
 pub mod harness;
@@ -23,6 +23,7 @@ pub mod udp;
 pub mod upstream;
 
 mod peer_text;
+pub mod pty;
 pub mod tool;
 pub mod watch;
 pub mod web;

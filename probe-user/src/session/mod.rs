@@ -68,7 +68,7 @@ pub fn run(cli: Cli, started: Instant) -> Result<u8, Error> {
     };
     match cli.command {
         None => {
-            view::check()?;
+            view::check(cli.view.watch.kernel.verbose)?;
             let target = prepare(&cli.view.targets, &cli.view.watch.kernel)?.0;
             runtime()?.block_on(view::run(&cli.view, target, setup))
         }

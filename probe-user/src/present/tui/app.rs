@@ -129,6 +129,17 @@ impl App {
         }
     }
 
+    /// Changes what is shown; while the view is frozen, what will be.
+    pub fn amend(&mut self, change: impl FnOnce(&mut Data)) {
+        if self.frozen {
+            change(self.newest.get_or_insert_with(|| self.data.clone()));
+        } else {
+            change(&mut self.data);
+            self.stale = true;
+            self.changed = true;
+        }
+    }
+
     /// How far the replay is.
     pub fn playback(&mut self, playback: Playback) {
         if self.playback.as_ref() != Some(&playback) {
@@ -163,12 +174,13 @@ impl App {
     pub fn fit(&mut self, width: u16, height: u16) {
         let section = self.section();
         let screen = self.screens.get(self.screen);
+        let number = self.section_number();
         let page = &mut self.page;
         if std::mem::take(&mut self.stale) {
             page.forget();
         }
         page.lay_out(width, height, &self.mode);
-        page.tabs(self.screens, self.screen);
+        page.tabs(self.screens, self.screen, number);
         page.list(screen, section, &self.data, &self.theme);
         if let Some(choice) = chosen(&mut self.choices, self.screen, &self.sections) {
             page.listing.arrange(choice);
@@ -333,7 +345,7 @@ impl App {
     fn step(&mut self, by: isize) {
         match self.mode {
             // Beside what is open, single steps go through the table, and pages through what is open.
-            Mode::Detail(_) if by.abs() == 1 && self.page.is_split() => {
+            Mode::Detail(_) if by.unsigned_abs() == 1 && self.page.is_split() => {
                 self.choose(|choice, page| page.listing.step(choice, by));
                 self.open();
             }

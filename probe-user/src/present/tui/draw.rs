@@ -293,11 +293,8 @@ fn footer(app: &App, width: u16) -> Line<'static> {
             ("q", "end"),
         ],
         Mode::Table => {
-            let mut keys = vec![("enter", "why")];
-            if app.screen > 0 {
-                keys[0] = ("enter", "more");
-            }
-            keys.push(("tab", "next"));
+            let open = if app.screen == 0 { "why" } else { "more" };
+            let mut keys = vec![("enter", open), ("tab", "next")];
             if app.page.sections.len() > 1 {
                 keys.push(("left right", "tables"));
             }
@@ -305,36 +302,32 @@ fn footer(app: &App, width: u16) -> Line<'static> {
                 true => ("/", "filter"),
                 false => ("esc", "all rows"),
             });
-            keys.push(("s", "sort"));
-            keys.push(match (replay, app.frozen) {
-                (true, _) => ("space", "pause"),
-                (_, true) => ("p", "go on"),
-                (_, false) => ("p", "freeze"),
-            });
-            if replay {
-                keys.push(("+ -", "speed"));
-                keys.push((">", "10 s on"));
-            }
             keys.extend([("e", "save"), ("q", "end")]);
+            if replay {
+                keys.extend([("space", "pause"), ("+ -", "speed"), (">", "10 s on")]);
+            } else {
+                keys.push(("p", if app.frozen { "go on" } else { "freeze" }));
+            }
+            keys.extend([("s", "sort"), ("r", "reverse")]);
             keys
         }
     };
-    let mut spans = vec![Span::raw(" ")];
-    let mut used = 1;
+    let mut spans = Vec::new();
+    let mut used = 0;
     if app.page.gone && matches!(app.mode, Mode::Detail(_)) {
-        let text = "This is not there any more.  ";
-        used += text.len();
+        let text = " This is not there any more. ";
+        used = text.len();
         spans.push(Span::styled(text, app.theme.style(Tone::Warning)));
     }
     for (key, what) in keys {
-        let length = key.chars().count() + 1 + what.chars().count();
+        let length = 2 + key.chars().count() + 1 + what.chars().count();
         if used + length > width.into() {
             break;
         }
-        used += length + 2;
-        spans.push(Span::styled(key.to_owned(), app.theme.style(Tone::Strong)));
-        let what = Span::styled(format!(" {what}  "), app.theme.style(Tone::Faint));
-        spans.push(what);
+        used += length;
+        let key = Span::styled(key.to_owned(), app.theme.style(Tone::Strong));
+        let what = Span::styled(format!(" {what} "), app.theme.style(Tone::Faint));
+        spans.extend([Span::raw(" "), key, what]);
     }
     Line::from(spans)
 }

@@ -41,7 +41,10 @@ pub struct History {
     events: VecDeque<Event>,
     slowest: Vec<(u64, Slow)>,
     findings: HashMap<String, Going>,
-    gaps: HashMap<(String, u64), bool>,
+    /// Addresses that nobody listens on.
+    gaps: HashSet<String>,
+    /// When the last look was taken.
+    looked_ns: u64,
     losses: HashMap<&'static str, Loss>,
     lost: u64,
     workers: HashSet<(u32, u32)>,
@@ -78,6 +81,7 @@ impl History {
         self.workers(&last, now);
         self.requests(&last, now);
         self.begun = true;
+        self.looked_ns = now.at_ns;
         Data {
             last,
             recent,
@@ -88,6 +92,21 @@ impl History {
             elapsed_ns: now.elapsed_ns,
             unix_ns: now.unix_ns,
         }
+    }
+
+    /// Takes in the last moment alone, and shows it with what is known of the last seconds.
+    pub fn glance(&mut self, last: Window, now: Moment, data: &mut Data) {
+        self.losses(&last, now);
+        self.workers(&last, now);
+        self.requests(&last, now);
+        data.last = last;
+        data.slowest = self.slowest.iter().map(|(_, slow)| slow.clone()).collect();
+        if data.events.last() != self.events.back() {
+            data.events = self.events.iter().cloned().collect();
+        }
+        data.lost = self.lost;
+        data.elapsed_ns = now.elapsed_ns;
+        data.unix_ns = now.unix_ns;
     }
 
     /// Something else that happened; `text` is safe to be shown.
@@ -172,42 +191,33 @@ impl History {
         }
     }
 
-    /// Addresses that nobody listens on any more, and those that are served again.
+    /// Addresses that nobody listens on any more, and those that are served again. An address that was never seen
+    /// served is no event: some programs look for a daemon that is not installed at each start.
     fn gaps(&mut self, window: &Window, now: Moment) {
-        let start_ns = now.at_ns.saturating_sub(window.duration_ns);
         let gaps = window.tcp.iter().flat_map(|tcp| &tcp.gaps);
-        let mut there = HashSet::new();
+        let mut open = HashSet::new();
         let mut told = Vec::new();
-        for gap in gaps {
+        for gap in gaps.filter(|gap| gap.served_before || gap.start_seen) {
             let peer = names::peer(&gap.peer, 60);
-            // As near as it can be told again in the next window.
-            let began = (start_ns + gap.start_ns) / 100_000_000;
-            let known = [began, began.wrapping_sub(1), began + 1]
-                .map(|began| (peer.clone(), began))
-                .into_iter()
-                .find(|key| self.gaps.contains_key(key));
-            let is_new = known.is_none();
-            let key = known.unwrap_or((peer.clone(), began));
-            let over = self.gaps.entry(key.clone()).or_insert(false);
-            there.insert(key);
             let failed: u64 = gap.failed.iter().map(|f| f.1).sum();
             let refused = plural(failed, "connect", "connects");
-            match gap.end_ns {
-                Some(end_ns) if !*over => {
-                    *over = true;
-                    let after = duration(end_ns.saturating_sub(gap.start_ns));
-                    let text =
-                        format!("{peer} is listened on again after {after}, {refused} refused");
-                    told.push((Tone::Good, text));
-                }
-                None if is_new => {
+            let Some(end_ns) = gap.end_ns else {
+                if self.gaps.insert(peer.clone()) {
                     let text = format!("nobody listens on {peer}: {refused} refused so far");
                     told.push((Tone::Critical, text));
                 }
-                _ => {}
+                open.insert(peer);
+                continue;
+            };
+            let ended_ns = now.at_ns.saturating_sub(window.duration_ns) + end_ns;
+            if ended_ns > self.looked_ns {
+                self.gaps.remove(&peer);
+                let after = duration(end_ns.saturating_sub(gap.start_ns));
+                let text = format!("{peer} is listened on again after {after}, {refused} refused");
+                told.push((Tone::Good, text));
             }
         }
-        self.gaps.retain(|key, _| there.contains(key));
+        self.gaps.retain(|peer| open.contains(peer));
         for (tone, text) in told {
             self.tell(now.unix_ns, tone, text);
         }

@@ -18,6 +18,8 @@ mod waterfall;
 
 #[cfg(test)]
 mod shot;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     aggregate::{RequestSummary, Window},

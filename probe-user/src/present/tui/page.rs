@@ -9,6 +9,8 @@ use super::{Data, Screen, Section, Theme, app::Mode, table::Listing};
 pub const LEAST: (u16, u16) = (40, 8);
 /// From this width on, what is open stands beside the table.
 const WIDE: u16 = 150;
+/// With fewer lines than this for rows, nothing stands below them.
+const LOW: u16 = 10;
 /// Cells before a row: the mark of the chosen one, and a space.
 pub const MARK: u16 = 2;
 /// Lines above the body: header, screens, tables.
@@ -122,7 +124,7 @@ impl Page {
     }
 
     /// The screens and tables that one can go to.
-    pub fn tabs(&mut self, screens: &[Screen], shown: usize) {
+    pub fn tabs(&mut self, screens: &[Screen], shown: usize, section: usize) {
         let all = || screens.iter().enumerate();
         let full: Vec<String> = all()
             .map(|(n, s)| format!("{} {}", n + 1, s.title))
@@ -134,8 +136,20 @@ impl Page {
             if fits { full } else { (n + 1).to_string() }
         });
         self.screens = tabs(words, 1, 2);
-        let sections = screens.get(shown).map_or(&[][..], |s| s.sections);
-        self.sections = tabs(sections.iter().map(|s| s.title.to_owned()), 3, 3);
+        let all = screens.get(shown).map_or(&[][..], |s| s.sections);
+        self.sections = tabs(all.iter().map(|s| s.title.to_owned()), 3, 3);
+        // Where there is no room for all, those before the one that is shown are marks.
+        for hidden in 1..=section {
+            let fits = |tab: &Tab| tab.to < self.width;
+            if self.sections.get(section).is_none_or(fits) {
+                break;
+            }
+            let words = all.iter().enumerate().map(|(n, s)| match n < hidden {
+                true => "‹".to_owned(),
+                false => s.title.to_owned(),
+            });
+            self.sections = tabs(words, 3, 3);
+        }
     }
 
     /// Makes the rows, unless they are there.
@@ -167,7 +181,12 @@ impl Page {
         let head = lines(self.listing.head.len()).min(height / 3);
         let headings = u16::from(height > head);
         let left = height - head - headings;
-        let below = lines(self.below.len());
+        // On a low screen, what matters most has it all.
+        let below = if left < LOW {
+            0
+        } else {
+            lines(self.below.len())
+        };
         // The rows get what they need, and at least a third; the lines below what is left.
         let least = left.saturating_sub(below).max(left.div_ceil(3));
         let rows = if below == 0 {

@@ -30,7 +30,7 @@ const STEP: Duration = Duration::from_secs(10);
 /// # Errors
 /// There is no terminal; the recording is damaged at its beginning.
 pub fn replay(recording: Recording, redact: bool, setup: Setup) -> Result<u8, Error> {
-    terminal::check()?;
+    terminal::check(false)?;
     let Some(mut player) = Player::new(recording)? else {
         output::complain("nothing is in this recording");
         return Ok(CLEAR);

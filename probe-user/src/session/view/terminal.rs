@@ -18,6 +18,7 @@ use ratatui::{
         style::Print,
         terminal::{EnterAlternateScreen, LeaveAlternateScreen},
     },
+    layout::Rect,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -40,11 +41,16 @@ const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1000l";
 /// The terminal's settings before it was taken; `None` while it is not. It is given back by whoever takes them from here.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Whether there is a terminal to show the view on.
+/// Whether there is a terminal to show the view on, and nothing else writes on it.
 ///
 /// # Errors
 /// One line that says what to do instead.
-pub fn check() -> Result<(), Error> {
+pub fn check(verbose: bool) -> Result<(), Error> {
+    if verbose && io::stderr().is_terminal() {
+        return Err(Error::Usage(
+            "-v writes where the live view is; send that elsewhere with 2> FILE".to_owned(),
+        ));
+    }
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     if dumb || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Error::Usage(
@@ -95,7 +101,11 @@ impl Terminal {
     /// # Errors
     /// It cannot be written.
     pub fn forget(&mut self) -> Result<(), Error> {
-        self.drawn.clear().map_err(broken)
+        let size = self.drawn.size().map_err(broken)?;
+        // `clear` would ask the terminal where its cursor is, and read the answer before the keys are.
+        self.drawn
+            .resize(Rect::new(0, 0, size.width, size.height))
+            .map_err(broken)
     }
 
     /// Whether it takes something without waiting.

@@ -1,8 +1,10 @@
 //! What happened, one line each, the newest on top.
 
+use ratatui::text::Line;
+
 use crate::present::tui::{
-    Column, Data, Row, Screen, Section, Theme, Width, history, no_below, no_detail, no_head,
-    screens::cells::{number, row, text, words},
+    Column, Data, Row, Screen, Section, Theme, Width, history, no_below, no_head,
+    screens::cells::{Lines, number, row, text, words},
 };
 
 /// The screen.
@@ -13,7 +15,7 @@ pub const SCREEN: Screen = Screen {
         columns: COLUMNS,
         head: no_head,
         rows,
-        detail: no_detail,
+        detail,
         empty,
     }],
     below: no_below,
@@ -33,6 +35,18 @@ fn rows(data: &Data, _: u16, theme: &Theme) -> Vec<Row> {
             row(format!("{} {n}", event.unix_ns), [time, what])
         })
         .collect()
+}
+
+/// The whole of it.
+fn detail(data: &Data, key: &str, width: u16, theme: &Theme) -> Vec<Line<'static>> {
+    let mut events = data.events.iter().enumerate();
+    let found = events.find(|(n, event)| key == format!("{} {n}", event.unix_ns));
+    let mut lines = Lines::new(width, theme);
+    if let Some((_, event)) = found {
+        lines.heading(&format!("{} UTC", history::clock(event.unix_ns)));
+        lines.text(&event.text);
+    }
+    lines.done()
 }
 
 fn empty(_: &Data) -> String {

@@ -2,7 +2,7 @@
 
 mod cells;
 #[cfg(test)]
-mod check;
+pub(super) mod check;
 mod events;
 mod files;
 mod names;

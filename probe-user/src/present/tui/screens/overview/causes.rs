@@ -59,7 +59,8 @@ fn further(
     theme: &Theme,
 ) -> Vec<Row> {
     let lines = lines.into_iter().map(|line| {
-        let cells = [text(""), text(""), text(line).tone(theme, tone)];
+        let line = text(line).tone(theme, tone);
+        let cells = [text(""), text(""), line, text("")];
         row(key.to_owned(), cells)
     });
     lines.collect()
@@ -127,6 +128,7 @@ fn nothing_wrong(out: &mut Vec<Row>, data: &Data, room: usize, theme: &Theme) {
         number(word, -1.0).tone(theme, tone),
         text(""),
         text(first).tone(theme, tone),
+        text(""),
     ];
     out.push(row(key.to_owned(), cells));
     out.extend(further(key, lines, tone, theme));

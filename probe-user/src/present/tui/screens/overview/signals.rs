@@ -73,6 +73,8 @@ impl Fact {
         let top = self.course.iter().map(|(_, value)| *value).max();
         let more = match top {
             Some(top) => spark(self.course.iter().copied(), top, length_ns, left.min(SPARK)),
+            // Words that would be cut say nothing.
+            None if self.words.chars().count() > left => String::new(),
             None => self.words.clone(),
         };
         vec![
@@ -130,7 +132,10 @@ pub fn lines(data: &Data, width: u16, theme: &Theme) -> Vec<Line<'static>> {
 }
 
 fn per_s(n: u64, window: &Window) -> String {
-    udp::per_s(n, window.duration_ns)
+    match n {
+        0 => "0/s".to_owned(),
+        n => udp::per_s(n, window.duration_ns),
+    }
 }
 
 /// How much a sum grew from one moment to the next.
@@ -221,6 +226,6 @@ fn journal_facts(journal: &Journal, window: &Window) -> Vec<Fact> {
         facts.push(Fact::new("fsync", per_s(syncs.count, window)).words(words));
     }
     let asleep = journal.asleep.len() as u64;
-    facts.push(Fact::new("in D state", count(asleep)).words("tasks".to_owned()));
+    facts.push(Fact::new("in D state", count(asleep)));
     facts
 }
