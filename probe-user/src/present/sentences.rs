@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use probe_common::part;
 
 use super::{
-    escape, names,
+    escape, json, names,
     units::{bytes, count, duration, mean, percent, plural},
 };
 use crate::{
@@ -51,6 +51,13 @@ pub(super) fn served(window: &Window) -> String {
         }
     }
     served
+}
+
+/// When watching began: `2023-11-14 22:13:20 UTC`.
+pub(super) fn begun(window: &Window) -> String {
+    let time = json::rfc3339(window.start_unix_ns);
+    let seconds = time.split('.').next().unwrap_or_default();
+    format!("{} UTC", seconds.replace('T', " "))
 }
 
 /// True when at least one rule could look.

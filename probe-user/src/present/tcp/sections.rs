@@ -185,7 +185,7 @@ impl Page<'_> {
 }
 
 /// What could not be seen, and why.
-pub(super) fn unseen(tcp: &Tcp, window: &Window) -> Vec<String> {
+pub(in crate::present) fn unseen(tcp: &Tcp, window: &Window) -> Vec<String> {
     let parts = [
         (
             "tcp_states",
