@@ -74,6 +74,8 @@ fn outputs(window: &Window, diagnosis: &Diagnosis) -> Vec<(&'static str, String)
     vec![
         ("text", present::text::report(window, diagnosis, style)),
         ("json", present::json::report(window, diagnosis)),
+        ("html", present::html::report(window, diagnosis)),
+        ("markdown", present::markdown::report(window, diagnosis)),
         ("workers", present::workers::table(window, 100, style)),
         ("workers --json", present::workers::json(window)),
         ("tcp", present::tcp::page(window, None, style)),
