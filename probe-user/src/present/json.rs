@@ -4,6 +4,7 @@
 //! traced system is escaped. The descriptions of the types are those of docs/report.schema.json.
 
 mod findings;
+mod read;
 mod requests;
 mod signals;
 mod text;
@@ -24,6 +25,7 @@ pub use findings::{
     ChangeJson, ConfidenceJson, CulpritJson, EvidenceJson, FindingJson, MeasuredJson,
     NotJudgedJson, PlaceJson, RemedyJson,
 };
+pub use read::Unreadable;
 pub use requests::{GroupJson, PeerTimeJson, RequestJson, RequestPeerJson, SpanJson, UseJson};
 pub use signals::{CallsJson, ProcessJson, Signals, WaitsForJson};
 pub use text::Text;
@@ -61,6 +63,7 @@ pub(super) fn line(document: &impl Serialize) -> String {
 #[schemars(title = "Report of stallscope diagnose --json")]
 pub struct Report {
     /// Version of this format, `major.minor`: a newer minor only adds fields.
+    #[schemars(extend("pattern" = r"^1\.[0-9]+$"))]
     pub schema_version: Text,
     /// Which program wrote it.
     pub tool: Tool,
@@ -68,6 +71,9 @@ pub struct Report {
     pub host: Host,
     /// When, how long, and what.
     pub window: WindowJson,
+    /// True when addresses, paths and names were replaced by made-up ones. Since 1.1.
+    #[serde(default)]
+    pub redacted: bool,
     /// What was measured of the processes that were watched.
     pub signals: Signals,
     /// TCP in one network namespace; null when it was not watched.
@@ -101,6 +107,7 @@ impl Report {
             tool: Tool::this(),
             host: Host::of(&window.host, &window.kernel),
             window: WindowJson::of(window),
+            redacted: window.redacted,
             signals: Signals::of(window),
             tcp: window.tcp.as_deref().map(TcpJson::of),
             udp: window.udp.as_deref().map(UdpJson::of),
@@ -293,6 +300,8 @@ pub(super) fn rfc3339(unix_ns: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
+#[cfg(test)]
+mod generated;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::written;
 use crate::{
     aggregate::{
-        Window,
+        Grown, Window,
         dns::{
             Client, Dns, GroupId, GroupResolver, Name, NameSums, Row, Server, Sums, Waiting,
             type_name,
@@ -38,6 +38,9 @@ pub struct DnsJson {
     pub total: DnsSumsJson,
     /// Questions per second in the worst tenth of a second, at least.
     pub peak_per_s: f64,
+    /// How far it had come at moments of the window. Since 1.1.
+    #[serde(default)]
+    pub timeline: Vec<DnsPointJson>,
     /// By group of processes, most questions first.
     pub clients: Vec<DnsClientJson>,
     /// By server, most questions first.
@@ -61,6 +64,7 @@ impl DnsJson {
         Self {
             total: DnsSumsJson::of(&d.total),
             peak_per_s: finite(d.peak_per_s),
+            timeline: d.timeline.iter().map(DnsPointJson::of).collect(),
             clients: d.clients.iter().map(DnsClientJson::of).collect(),
             servers: d.servers.iter().map(DnsServerJson::of).collect(),
             names: d.names.iter().map(DnsNameJson::of).collect(),
@@ -69,6 +73,28 @@ impl DnsJson {
             questions_other: DnsSumsJson::of(&d.other_rows),
             waiting: d.waiting.iter().map(DnsWaitingJson::of).collect(),
             resolvers: d.resolvers.iter().map(ResolverJson::of).collect(),
+        }
+    }
+}
+
+/// How far all questions had come at a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsPointJson {
+    /// When, after the window's start.
+    pub offset_ns: u64,
+    /// Asked since the window's start.
+    pub asked: u64,
+    /// Answered since the window's start.
+    pub answered: u64,
+}
+
+impl DnsPointJson {
+    fn of(g: &Grown<2>) -> Self {
+        let [asked, answered] = g.since_start;
+        Self {
+            offset_ns: g.at_ns,
+            asked,
+            answered,
         }
     }
 }

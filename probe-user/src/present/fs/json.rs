@@ -12,10 +12,12 @@ use crate::{
 };
 
 pub use files::{
-    CreatorJson, FileSystemJson, FilesJson, MountJson, RefusedJson, SizesJson, TrendJson, WorkJson,
+    CreatedPointJson, CreatorJson, FileSystemJson, FilesJson, MountJson, RefusedJson, SizesJson,
+    SpacePointJson, TrendJson, WorkJson,
 };
 pub use journal::{
-    AsleepJson, ChangesJson, CommitsJson, DiskJson, JournalJson, SleepJson, SyncsJson,
+    AsleepJson, ChangesJson, CommitPointJson, CommitsJson, DiskJson, JournalJson, SleepJson,
+    SyncsJson,
 };
 
 /// Processes that do the same work: the workers of a PHP-FPM pool, or the processes of one name.

@@ -91,6 +91,9 @@ pub struct PeerTimeJson {
     pub incomplete: UseJson,
     /// Of the incomplete requests' wait: not ended with the window, its peer inferred.
     pub assumed_ns: u64,
+    /// When the first request began that waited for it for the larger part of its time, after the window's start (0 when
+    /// before); null when there was none. Since 1.1.
+    pub mostly_since_offset_ns: Option<u64>,
     /// Time blocked on it in each finished request.
     pub wait_per_request: Vec<Bucket>,
     /// From sending to the last byte of the answer, each; in requests or not.
@@ -104,6 +107,7 @@ impl PeerTimeJson {
             finished: UseJson::of(&p.done),
             incomplete: UseJson::of(&p.open),
             assumed_ns: p.assumed_ns,
+            mostly_since_offset_ns: p.mostly_since_ns,
             wait_per_request: hdr_buckets(&p.wait_per_request),
             exchange_duration: buckets(&p.exchange),
         }

@@ -5,7 +5,7 @@ use probe_common::{loss::slot, peer::special};
 use super::*;
 use crate::{
     aggregate::{
-        Calls, Durations, Peer, RequestSpan, WaitsFor,
+        Calls, Durations, Grown, Peer, RequestSpan, WaitsFor,
         dns::{Waiting, fixture as dns},
         files::{
             self,
@@ -107,11 +107,19 @@ fn tcp_trouble() -> tcp::Tcp {
     }
 }
 
+fn grown<const N: usize>(second: u64, since_start: [u64; N]) -> Grown<N> {
+    Grown {
+        at_ns: second * S,
+        since_start,
+    }
+}
+
 fn names() -> Window {
     let mut window = dns::window_with(dns::storm());
     if let Some(dns) = &mut window.dns {
         dns.total.rcodes[2] = 5;
         dns.total.rcodes[15] = 1;
+        dns.timeline = (0..=10).map(|s| grown(s, [s * 1000, s * 640])).collect();
         dns.waiting = vec![Waiting {
             group: dns::www(),
             pid: 4711,
@@ -138,6 +146,7 @@ fn storage() -> Window {
     files.creators.insert(0, creator(css.clone()));
     files.places.insert(0, css);
     files.created += 6420;
+    files.timeline = (0..=10).map(|s| grown(s, [s * 642])).collect();
     files.file_systems.insert(
         0,
         files::FileSystem {

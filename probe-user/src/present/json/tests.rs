@@ -25,6 +25,7 @@ fn the_contract_of_the_document() {
         "tool",
         "host",
         "window",
+        "redacted",
         "signals",
         "tcp",
         "udp",

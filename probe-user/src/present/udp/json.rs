@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    aggregate::udp::{
-        Agreement, Counters, Dropping, QueuePoint, QueueUse, Settings, Udp, UdpCounters,
+    aggregate::{
+        Grown,
+        udp::{Agreement, Counters, Dropping, QueuePoint, QueueUse, Settings, Udp, UdpCounters},
     },
     present::json::{ProcessRef, Text, finite},
 };
@@ -106,6 +107,9 @@ pub struct DroppingJson {
     pub first_offset_ns: u64,
     /// The last drop, after the window's start.
     pub last_offset_ns: u64,
+    /// How many it had dropped at moments of the window. Since 1.1.
+    #[serde(default)]
+    pub timeline: Vec<DropPointJson>,
     /// Who sent one of the last that were dropped; null where the kernel does not tell.
     pub sender: Option<SocketAddr>,
     /// Limit of the receive buffer; null where it is not known.
@@ -145,6 +149,15 @@ pub struct DropReasonsJson {
     pub other: u64,
 }
 
+/// Drops up to a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DropPointJson {
+    /// When, after the window's start.
+    pub offset_ns: u64,
+    /// Datagrams dropped since the window's start.
+    pub drops: u64,
+}
+
 /// A socket's queue at a moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueuePointJson {
@@ -175,6 +188,7 @@ impl DroppingJson {
             peak_per_s: finite(s.peak_per_s),
             first_offset_ns: s.first_ns,
             last_offset_ns: s.last_ns,
+            timeline: s.timeline.iter().map(DropPointJson::of).collect(),
             sender: s.sender,
             rcvbuf_bytes: s.rcvbuf_bytes,
             datagram_bytes: s.datagram_bytes.map(finite),
@@ -183,6 +197,16 @@ impl DroppingJson {
             queue_peak_bytes: s.queue_max_bytes(),
             socket_drops: s.counted,
             socket_drops_before: s.before,
+        }
+    }
+}
+
+impl DropPointJson {
+    fn of(g: &Grown<1>) -> Self {
+        let [drops] = g.since_start;
+        Self {
+            offset_ns: g.at_ns,
+            drops,
         }
     }
 }

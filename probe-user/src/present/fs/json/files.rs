@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{TeamJson, TimedJson, number};
 use crate::{
-    aggregate::files::{Creator, FileSystem, Files, Mount, Refused, Sizes, Trend, Work},
+    aggregate::{
+        Grown,
+        files::{Creator, FileSystem, Files, Mount, Refused, Sizes, SpacePoint, Trend, Work},
+    },
     present::{
         errno,
         json::{Text, finite},
@@ -19,6 +22,9 @@ pub struct FilesJson {
     pub created: u64,
     /// The same per second in the worst tenth of a second.
     pub created_peak_per_s: f64,
+    /// How many had been created at moments of the window. Since 1.1.
+    #[serde(default)]
+    pub timeline: Vec<CreatedPointJson>,
     /// By team and directory, most created first.
     pub directories: Vec<WorkJson>,
     /// What is in no row of `directories`.
@@ -38,12 +44,32 @@ impl FilesJson {
         Self {
             created: f.created,
             created_peak_per_s: finite(f.peak_per_s),
+            timeline: f.timeline.iter().map(CreatedPointJson::of).collect(),
             directories: f.places.iter().map(WorkJson::of).collect(),
             directories_other: WorkJson::of(&f.other),
             creators: f.creators.iter().map(CreatorJson::of).collect(),
             file_systems: f.file_systems.iter().map(FileSystemJson::of).collect(),
             not_asked: f.not_asked.iter().map(MountJson::of).collect(),
             refused: f.refused.iter().map(RefusedJson::of).collect(),
+        }
+    }
+}
+
+/// Files created up to a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CreatedPointJson {
+    /// When, after the window's start.
+    pub offset_ns: u64,
+    /// Files created since the window's start.
+    pub created: u64,
+}
+
+impl CreatedPointJson {
+    fn of(g: &Grown<1>) -> Self {
+        let [created] = g.since_start;
+        Self {
+            offset_ns: g.at_ns,
+            created,
         }
     }
 }
@@ -189,6 +215,9 @@ pub struct FileSystemJson {
     pub bytes_trend: TrendJson,
     /// How inodes went; null where there is no fixed number.
     pub inodes_trend: Option<TrendJson>,
+    /// What was free at moments of the window. Since 1.1.
+    #[serde(default)]
+    pub timeline: Vec<SpacePointJson>,
     /// How often it was asked.
     pub looks: u64,
     /// From the first look to the last.
@@ -211,8 +240,34 @@ impl FileSystemJson {
             free_inodes: fixed.then_some(f.free_inodes),
             bytes_trend: TrendJson::of(&f.bytes),
             inodes_trend: fixed.then(|| TrendJson::of(&f.inodes_trend)),
+            timeline: f
+                .over_time
+                .iter()
+                .map(|point| SpacePointJson::of(point, fixed))
+                .collect(),
             looks: f.looks,
             span_ns: f.span_ns,
+        }
+    }
+}
+
+/// What was free of a file system at a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SpacePointJson {
+    /// When, after the window's start.
+    pub offset_ns: u64,
+    /// Free for users without privileges.
+    pub available_bytes: u64,
+    /// Free inodes; null where there is no fixed number.
+    pub free_inodes: Option<u64>,
+}
+
+impl SpacePointJson {
+    fn of(p: &SpacePoint, fixed: bool) -> Self {
+        Self {
+            offset_ns: p.at_ns,
+            available_bytes: p.available_bytes,
+            free_inodes: fixed.then_some(p.free_inodes),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MountJson, TeamJson, TimedJson, number};
 use crate::{
-    aggregate::journal::{Asleep, Changes, Commits, Disk, Journal, Sleep, Syncs},
+    aggregate::journal::{Asleep, Changes, CommitPoint, Commits, Disk, Journal, Sleep, Syncs},
     present::{fs::words::reason_id, json::Text},
 };
 
@@ -97,6 +97,9 @@ pub struct CommitsJson {
     pub sync: u64,
     /// Blocks written to the journal.
     pub blocks_logged: u64,
+    /// Single commits over time; of those close together the longest. Empty where they are not known one by one. Since 1.1.
+    #[serde(default)]
+    pub timeline: Vec<CommitPointJson>,
     /// How long one has taken that has not ended; null when there is none.
     pub under_way_ns: Option<u64>,
 }
@@ -116,7 +119,26 @@ impl CommitsJson {
             interval: TimedJson::of(&c.interval),
             sync: c.sync,
             blocks_logged: c.blocks_logged,
+            timeline: c.timeline.iter().map(CommitPointJson::of).collect(),
             under_way_ns: c.under_way_ns,
+        }
+    }
+}
+
+/// A commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommitPointJson {
+    /// When it began, after the window's start; 0 when before.
+    pub offset_ns: u64,
+    /// How long it took.
+    pub took_ns: u64,
+}
+
+impl CommitPointJson {
+    fn of(p: &CommitPoint) -> Self {
+        Self {
+            offset_ns: p.at_ns,
+            took_ns: p.took_ns,
         }
     }
 }

@@ -154,6 +154,9 @@ pub struct ListenerJson {
     pub looks_full: u64,
     /// Handshakes and connections refused or dropped in the window because the queue was full.
     pub overflows: u64,
+    /// When the first of them was seen, after the window's start; null when there was none, or that is not known. Since
+    /// 1.1.
+    pub first_overflow_offset_ns: Option<u64>,
     /// True when `overflows` may hold drops for other reasons.
     pub overflows_inexact: bool,
     /// TCP: connections accepted in the window.
@@ -175,6 +178,7 @@ impl ListenerJson {
             looks: l.looks,
             looks_full: l.full,
             overflows: l.overflows,
+            first_overflow_offset_ns: l.first_overflow_ns,
             overflows_inexact: l.overflows_inexact,
             accepted: l.accepted,
             accept_wait: buckets(&l.wait),
