@@ -122,3 +122,8 @@ impl Fold {
             .unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod tests;
