@@ -9,6 +9,7 @@ mod dns;
 mod files;
 mod floor;
 mod overhead;
+mod replay;
 mod tcp;
 mod tool;
 mod udp;
@@ -44,8 +45,12 @@ fn main() -> anyhow::Result<()> {
             rounds.parse().context("the number of rounds")?,
             Path::new(stallscope),
         )?,
+        ["replay", rounds, stallscope] => replay::run(
+            rounds.parse().context("the number of rounds")?,
+            Path::new(stallscope),
+        )?,
         _ => anyhow::bail!(
-            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp|udp|dns|files ROUNDS STALLSCOPE"
+            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp|udp|dns|files|replay ROUNDS STALLSCOPE"
         ),
     };
     println!("{result}");
