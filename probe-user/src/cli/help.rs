@@ -73,8 +73,13 @@ Examples:
   ...                                        # mend what it named
   sudo stallscope diagnose --json > after.json
   stallscope diff before.json after.json
+  stallscope diff monday.rec tuesday.rec     # recordings, as well
 
-Exit code: 0 better, 1 worse, 3 the same, 4 not comparable, 2 it failed.";
+A change counts when chance would hardly make it and it is a tenth or more (of drops and
+failures: double or half). Watch for long enough: a median takes 8 requests on each side, a
+95th percentile 104. `stallscope diff` needs no root.
+Exit code: 0 better, 1 worse (something is, whatever else is better), 3 the same,
+4 not comparable, 2 it failed.";
 
 /// `count --help`.
 pub const COUNT: &str = "\

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Facts, Row, Served,
-    estimate::{Change, Sample},
+    estimate::{Change, Estimate, Sample},
     measures::{CATALOGUE, Section, What},
 };
 
@@ -44,13 +44,15 @@ impl Load {
                 .fold(0, |sum, g| sum.saturating_add(g.requests)),
             ns: facts.duration_ns,
         };
-        let (Some(b), Some(a)) = (events(before).estimate(), events(after).estimate()) else {
-            return Self {
-                before_per_s: 0.0,
-                after_per_s: 0.0,
-                same: true,
+        let rate = |facts: &Facts| {
+            let none = Estimate {
+                value: 0.0,
+                low: 0.0,
+                high: 0.0,
             };
+            events(facts).estimate().unwrap_or(none)
         };
+        let (b, a) = (rate(before), rate(after));
         let change = super::change(&b, &a, SAME_LOAD, 0.0);
         Self {
             before_per_s: b.value,

@@ -45,7 +45,7 @@ pub fn facts(report: &Report) -> Facts {
         target: name(&window.target),
         start_unix_ns: window.start_unix_ns,
         duration_ns: window.duration_ns,
-        redacted: false,
+        redacted: report.redacted,
         watched: watched(report),
         probes: report.probes.iter().take(MAX).map(probe).collect(),
         losses: report

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use super::*;
+use super::{facts as facts_of, *};
 use crate::{
     diagnose::{
         Severity,
@@ -13,7 +13,7 @@ use crate::{
             measures,
         },
     },
-    present::Color,
+    present::{Color, json::Report},
 };
 
 const NARROW: Style = Style {
@@ -174,4 +174,39 @@ fn the_json_says_the_same() {
         (&"ns".into(), &"better".into())
     );
     assert!(p95["before"]["low"].as_f64().unwrap() < p95["before"]["value"].as_f64().unwrap());
+}
+
+/// Whatever numbers a file holds, there is an answer.
+#[test]
+fn absurd_numbers_in_a_report_do_no_harm() {
+    let whole = include_str!("../../../tests/reports/1.0-everything.json");
+    let read = |text: &str| facts_of(&Report::parse(text.as_bytes()).unwrap());
+    let good = read(whole);
+    for number in ["0", "1", "18446744073709551615"] {
+        let mut value: Value = serde_json::from_str(whole).unwrap();
+        every_number(&mut value, &mut |n| {
+            if n.is_u64() && n.as_u64() > Some(65_535) || number != "18446744073709551615" {
+                *n = number.parse().unwrap();
+            }
+        });
+        let Ok(report) = Report::parse(value.to_string().as_bytes()) else {
+            continue;
+        };
+        let odd = facts_of(&report);
+        for (before, after) in [(&good, &odd), (&odd, &good), (&odd, &odd)] {
+            let c = compare(before, after);
+            assert!(!text(before, after, &c, NARROW).is_empty());
+            let parsed: Value = serde_json::from_str(&json(before, after, &c)).unwrap();
+            assert!(parsed["verdict"].is_string());
+        }
+    }
+}
+
+fn every_number(value: &mut Value, change: &mut impl FnMut(&mut serde_json::Number)) {
+    match value {
+        Value::Number(n) => change(n),
+        Value::Array(all) => all.iter_mut().for_each(|v| every_number(v, change)),
+        Value::Object(all) => all.values_mut().for_each(|v| every_number(v, change)),
+        _ => {}
+    }
 }

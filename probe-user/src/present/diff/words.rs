@@ -129,7 +129,11 @@ pub(super) fn comparable(c: &Comparison) -> String {
         Verdict::NotComparable => "",
         _ => "Comparable: ",
     };
-    let load_words = capital(&format!("{can}{}", load(c.load)));
+    let load_words = match c.verdict {
+        Verdict::NotComparable => rates(c.load),
+        _ => load(c.load),
+    };
+    let load_words = capital(&format!("{can}{load_words}"));
     if c.load.same {
         let covered = covered.to_lowercase();
         format!("{load_words}, {covered}.")
@@ -138,18 +142,25 @@ pub(super) fn comparable(c: &Comparison) -> String {
     }
 }
 
+/// What was served on both sides.
+fn rates(load: Load) -> String {
+    let (b, a) = (load.before_per_s, load.after_per_s);
+    format!("{} and {} requests/s", mean(b), mean(a))
+}
+
 fn load(load: Load) -> String {
     let (b, a) = (load.before_per_s, load.after_per_s);
     if b == 0.0 && a == 0.0 {
         return "no requests on either side".to_owned();
     }
-    let rates = format!("{} and {} requests/s", mean(b), mean(a));
+    let rates = rates(load);
     let apart = (b - a).abs() / b.max(a);
     match (load.same, apart < 0.005) {
         (true, true) => format!("same load ({rates})"),
         (true, false) => format!("same load within {} ({rates})", percent(apart)),
         (false, _) => format!(
-            "another load ({rates}): what is per request is compared, rates that changed with the load are not"
+            "another load ({rates}): what is per request is compared, rates that changed with the \
+             load are not"
         ),
     }
 }
@@ -225,21 +236,20 @@ pub(super) fn row(what: &What, about: &About) -> String {
 
 /// `request time p95 of pool www 9.21 s -> 48 ms`.
 pub(super) fn briefly(r: &Row) -> String {
-    let mut whose: Vec<&str> = Vec::new();
-    if !is_inline(r.what) && !r.about.of.is_empty() {
-        whose.push(&r.about.of);
-    }
-    if !r.about.group.is_empty() {
-        whose.push(&r.about.group);
-    }
-    let of = if whose.is_empty() { "" } else { " of " };
     let (before, after) = (value(r.what, r.before), value(r.what, r.after));
     let values = if before == after {
         before
     } else {
         format!("{before} -> {after}")
     };
-    format!("{}{of}{} {values}", row(r.what, &r.about), whose.join(", "))
+    let (name, about) = (row(r.what, &r.about), &r.about);
+    let of = if is_inline(r.what) { "" } else { &about.of };
+    match (of.is_empty(), about.group.is_empty()) {
+        (true, true) => format!("{name} {values}"),
+        (true, false) => format!("{name} of {} {values}", about.group),
+        (false, true) => format!("{of}: {name} {values}"),
+        (false, false) => format!("{of} ({}): {name} {values}", about.group),
+    }
 }
 
 /// A value in its unit; `-` where there is none.
