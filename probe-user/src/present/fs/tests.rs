@@ -128,6 +128,9 @@ fn a_long_path_keeps_its_end() {
         "…/uploads/css"
     );
     assert_eq!(words::path(b"nothing-to-cut-at-here", 10), "nothing-t…");
+    assert_eq!(words::path(b"/tmp/cargo-0123456789", 12), "…/cargo-012…");
+    let long = [b"/a/".as_slice(), &[b'x'; 300]].concat();
+    assert_eq!(words::path(&long, 8), "…/xxxxx…");
     assert_eq!(words::path(&[b'/'; 3], 2), "…/");
 }
 

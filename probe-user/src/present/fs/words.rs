@@ -23,7 +23,13 @@ pub(in crate::present) fn path(path: &[u8], max: usize) -> String {
     match whole.match_indices('/').find(fits) {
         // What is behind the slash was not cut off at the end before.
         Some((at, _)) if !whole.ends_with('…') => format!("…{}", &whole[at..]),
-        _ => escape::bounded(path, max),
+        // A name that is too long by itself: it tells more than the directories above it.
+        _ => match path.iter().rposition(|&byte| byte == b'/') {
+            Some(at) if at > 0 && max > 2 => {
+                format!("…/{}", escape::bounded(&path[at + 1..], max - 2))
+            }
+            _ => escape::bounded(path, max),
+        },
     }
 }
 

@@ -300,7 +300,10 @@ pub fn why_empty(
 
 /// How long ago something was that was `at_ns` after the window's start: `1.2 s ago`.
 pub fn ago(at_ns: u64, window: &Window) -> String {
-    format!("{} ago", duration(window.duration_ns.saturating_sub(at_ns)))
+    match window.duration_ns.saturating_sub(at_ns) {
+        0 => "just now".to_owned(),
+        ns => format!("{} ago", duration(ns)),
+    }
 }
 
 /// A number per second; empty for none.

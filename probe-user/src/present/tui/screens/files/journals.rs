@@ -58,8 +58,10 @@ const MARGIN: usize = 16;
 fn facts(data: &Data, width: u16, theme: &Theme) -> Vec<Line<'static>> {
     let mut facts = Vec::new();
     if let Some(journal) = journal(data) {
-        let n = journal.disks.len() as u64;
-        facts.push(plural(n, "journal", "journals"));
+        let n = journal.disks.iter().filter(busy).count() as u64;
+        if n > 0 {
+            facts.push(plural(n, "journal", "journals"));
+        }
         if let Some(first) = journal.unwatched.first() {
             let more = match journal.unwatched.len() - 1 {
                 0 => String::new(),

@@ -65,7 +65,10 @@ fn now(journal: &Journal) -> Option<String> {
 
 fn task(a: &Asleep) -> String {
     let name = escape::bounded(&a.comm, 16);
-    format!("{name} {} for {}", a.tid, duration(a.for_ns))
+    match a.for_ns {
+        0 => format!("{name} {} just now", a.tid),
+        ns => format!("{name} {} for {}", a.tid, duration(ns)),
+    }
 }
 
 fn rows(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {

@@ -112,8 +112,11 @@ fn detail(data: &Data, of: &str, width: u16, theme: &Theme) -> Vec<Line<'static>
     }
     if s.under_way > 0 {
         let n = plural(s.under_way, "thread", "threads");
-        let text = format!("{n}, the longest for {}", duration(s.under_way_ns));
-        lines.labelled("In it now", &text);
+        let longest = match s.under_way_ns {
+            0 => String::new(),
+            ns => format!(", the longest for {}", duration(ns)),
+        };
+        lines.labelled("In it now", &format!("{n}{longest}"));
     }
     let own = disk.changes.iter().find(|c| c.team.is(&s.team));
     if let Some(c) = own {

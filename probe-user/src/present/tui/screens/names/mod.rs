@@ -2,7 +2,7 @@
 
 mod clients;
 mod drops;
-mod names;
+mod lookups;
 mod questions;
 mod queues;
 mod servers;
@@ -19,7 +19,7 @@ pub const SCREEN: Screen = Screen {
         drops::SECTION,
         queues::SECTION,
         clients::SECTION,
-        names::SECTION,
+        lookups::SECTION,
         servers::SECTION,
         waiting::SECTION,
     ],

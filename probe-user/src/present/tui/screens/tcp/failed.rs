@@ -143,7 +143,7 @@ fn gaps(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {
     };
     let columns = room(GAP_COLUMNS, 0, width);
     // The last one first.
-    let rows = tcp.gaps.iter().rev().filter(|g| was_away(g)).map(|g| {
+    let rows = tcp.gaps.iter().rev().filter(was_away).map(|g| {
         let failed: u64 = g.failed.iter().map(|(_, n)| n).sum();
         let error = g.failed.first().map(|(e, _)| errno::name(*e));
         let tone = match g.end_ns {
