@@ -65,7 +65,7 @@ figcaption{font-size:.92rem;margin-bottom:.25rem}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:.15em;margin-right:.4em;vertical-align:-.05em;
 print-color-adjust:exact;-webkit-print-color-adjust:exact}
 table{border-collapse:collapse;width:100%;margin:.5rem 0;font-size:.94rem}
-caption{text-align:left;font-weight:600;padding:.2rem 0}
+caption{display:none;text-align:left;font-weight:600;padding:.6rem 0 .2rem}
 th,td{text-align:left;vertical-align:top;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line)}
 th,td{overflow-wrap:break-word}
 th code,td code{overflow-wrap:anywhere}
@@ -90,6 +90,7 @@ h1{font-size:1.35rem}
 .facts{grid-template-columns:1fr 1fr}
 .facts .wide{grid-column:1/-1}
 thead{display:none}
+caption{display:block}
 table,tbody,tr,th,td{display:block;width:auto}
 tr{padding:.45rem 0;border-bottom:1px solid var(--line)}
 th[scope=row]{min-width:0}
@@ -103,8 +104,9 @@ td.bar::before{content:none}
 .n{text-align:right;white-space:normal}
 }
 @media print{
-body{max-width:none;padding:0;font-size:10pt}
-.cause,table tr,li,.facts{break-inside:avoid}
+html{font-size:10pt}
+body{max-width:none;padding:0}
+tr,li,pre,.facts{break-inside:avoid}
 h2,h3,h4,h5{break-after:avoid}
 a{color:inherit;text-decoration:none}
 .charts{grid-template-columns:1fr 1fr}

@@ -36,6 +36,8 @@ pub(super) fn table<T>(
     // Few columns far apart are hard to read across.
     let class = if heads.len() < 4 { "few" } else { "" };
     h.nest("table", &[("class", class)], |h| {
+        // Where the heads have no room, this says what the rows are.
+        h.element("caption", &[], heads.first().copied().unwrap_or_default());
         h.nest("thead", &[], |h| {
             h.nest("tr", &[], |h| {
                 for (n, head) in heads.iter().enumerate() {
@@ -51,7 +53,13 @@ pub(super) fn table<T>(
             for row in &rows {
                 h.nest("tr", &[], |h| {
                     for (n, cell) in row.iter().enumerate() {
-                        one(h, cell, heads.get(n).copied().unwrap_or(""), n == 0);
+                        // The number behind a strip has the strip's head.
+                        let own = heads.get(n).copied().filter(|head| !head.is_empty());
+                        let before = n
+                            .checked_sub(1)
+                            .filter(|n| matches!(row[*n], Cell::Strip(_)));
+                        let head = own.or(before.and_then(|n| heads.get(n).copied()));
+                        one(h, cell, head.unwrap_or_default(), n == 0);
                     }
                 });
             }
