@@ -1,6 +1,7 @@
 //! The binary on real servers: nginx and PHP-FPM, gunicorn, and a peer of the test's own that is slow by a
 //! known time. What it reports is compared with what the servers themselves measured.
 
+mod before_after;
 mod count;
 mod dns_storm;
 mod ends;
@@ -101,6 +102,9 @@ const TESTS: &[harness::Test] = tests! {
     journal_stall::{
         a_throttled_device_is_named_with_its_victims,
         the_same_load_without_a_limit_is_no_finding,
+    }
+    before_after::{
+        a_page_before_and_after_it_is_cached,
     }
     count::{
         count_equals_the_program_and_bpftrace,

@@ -64,7 +64,9 @@ pub struct AccessLine {
 ///
 /// `css.php?dir=DIR&n=N&cached=0|1` makes N small style sheets: with new names at each visit, or under names that
 /// stay, which the next visit finds. It prints how many it made and how many bytes.
-const PAGES: [(&str, &str); 5] = [
+///
+/// `catalog.php?n=N&url=URL&cached=0|1` calls its peer N times on connections of their own, or says what it said before.
+const PAGES: [(&str, &str); 6] = [
     (
         "calls.php",
         r#"<?php
@@ -145,6 +147,19 @@ for ($i = 0; $i < (int)$_GET['n']; $i++) {
     $bytes += strlen($text);
 }
 echo json_encode(['made' => $made, 'bytes' => $bytes]);
+"#,
+    ),
+    (
+        // What is cached still takes a while to be made a page of.
+        "catalog.php",
+        r#"<?php
+for ($i = 0; empty($_GET['cached']) && $i < (int)$_GET['n']; $i++) {
+    $h = curl_init($_GET['url']);
+    curl_setopt($h, CURLOPT_RETURNTRANSFER, true);
+    if (curl_exec($h) !== 'ok') { http_response_code(500); exit; }
+}
+usleep(30000);
+echo 'a catalogue';
 "#,
     ),
     (

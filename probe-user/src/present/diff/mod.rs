@@ -79,7 +79,12 @@ fn verdict(out: &mut String, c: &Comparison, style: Style) {
 }
 
 fn labelled(out: &mut String, label: &str, tone: Tone, text: &str, style: Style) {
-    let first = style.paint(tone, label) + &" ".repeat(LABEL.saturating_sub(label.len()));
+    let painted = if label.is_empty() {
+        String::new()
+    } else {
+        style.paint(tone, label)
+    };
+    let first = painted + &" ".repeat(LABEL.saturating_sub(label.len()));
     hang(out, &first, LABEL, text, style.columns());
 }
 
