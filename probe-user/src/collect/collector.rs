@@ -1,8 +1,9 @@
 //! Reads ring and maps of the attached kernel side.
 
 use std::{
+    cell::Cell,
     collections::{HashMap as StdHashMap, HashSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -42,6 +43,8 @@ const FILTER_SLOTS: u32 = 1 << 16;
 
 /// The ring is emptied this often while something else is waited for.
 const EMPTY_EVERY: Duration = Duration::from_millis(20);
+/// For so long the memory of the maps is taken as unchanged.
+const MAP_BYTES: Duration = Duration::from_secs(5);
 
 /// Reads the kernel side. Owns it: dropping the collector detaches and unloads everything.
 pub struct Collector {
@@ -62,6 +65,10 @@ pub struct Collector {
     processes: Processes,
     last_exchanges: LastExchanges,
     meter: CostMeter,
+    /// Runs that the kernel skipped, when last asked.
+    skipped: u64,
+    /// Memory of the maps, when last asked, and when that was.
+    map_bytes: Cell<Option<(Instant, u64)>>,
 }
 
 impl Collector {
@@ -117,6 +124,8 @@ impl Collector {
             files: files.transpose()?,
             journal: journal.transpose()?,
             meter: CostMeter::new(),
+            skipped: 0,
+            map_bytes: Cell::new(None),
             _links: links,
             ebpf,
             logger,
@@ -151,9 +160,15 @@ impl Collector {
         probes.any(|p| p.id == id && p.state == State::Active)
     }
 
-    /// Memory that the maps take, bytes, as the kernel accounts it.
+    /// Memory that the maps take, bytes, as the kernel accounts it. It is asked now and then: that takes a file for each
+    /// of our descriptors.
     pub fn map_bytes(&self) -> u64 {
-        super::cost::map_bytes()
+        let fresh = |(asked, bytes): (Instant, u64)| (asked.elapsed() < MAP_BYTES).then_some(bytes);
+        self.map_bytes.get().and_then(fresh).unwrap_or_else(|| {
+            let bytes = super::cost::map_bytes();
+            self.map_bytes.set(Some((Instant::now(), bytes)));
+            bytes
+        })
     }
 
     /// Time in our kernel programs, sampled: call it often, it switches the kernel's measuring on for a
@@ -354,6 +369,17 @@ impl Collector {
     /// # Errors
     /// A map cannot be read.
     pub fn threads(&mut self) -> Result<Reading, Error> {
+        let mut reading = self.look(true)?;
+        // Asking for skipped programs reads a file for each; the cheaper readings say what was last known.
+        reading.losses = self.losses()?;
+        Ok(reading)
+    }
+
+    /// As [`Collector::threads`], without asking how often the kernel skipped our programs: for many looks a second.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn glance(&mut self) -> Result<Reading, Error> {
         self.look(true)
     }
 
@@ -378,12 +404,7 @@ impl Collector {
                 .collect();
         }
         reading.at_ns = monotonic_ns();
-        // Asking for skipped programs reads a file for each; the cheap readings go without.
-        reading.losses = if tasks {
-            self.losses()?
-        } else {
-            self.counted_losses()?
-        };
+        reading.losses = self.counted_losses()?;
         self.name_peers(&mut reading, tasks)?;
         self.name_processes(&mut reading, tasks);
         Ok(reading)
@@ -492,18 +513,18 @@ impl Collector {
     /// # Errors
     /// The map cannot be read.
     pub fn losses(&mut self) -> Result<[u64; loss::slot::COUNT as usize], Error> {
-        let mut out = self.counted_losses()?;
-        out[loss::slot::PROGRAM_SKIPPED as usize] = super::cost::skipped_runs(&self.ebpf);
-        Ok(out)
+        self.skipped = super::cost::skipped_runs(&self.ebpf);
+        self.counted_losses()
     }
 
-    /// What our own programs counted.
+    /// What our own programs counted, and what was last known of the rest.
     fn counted_losses(&mut self) -> Result<[u64; loss::slot::COUNT as usize], Error> {
         let mut out = [0; loss::slot::COUNT as usize];
         let losses: Array<_, u64> = map(&mut self.ebpf, "LOSSES")?;
         for (slot, value) in out.iter_mut().enumerate() {
             *value = losses.get(&(slot as u32), 0).map_err(map_error)?;
         }
+        out[loss::slot::PROGRAM_SKIPPED as usize] = self.skipped;
         Ok(out)
     }
 

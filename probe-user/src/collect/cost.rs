@@ -3,7 +3,9 @@
 use std::{
     collections::HashMap,
     fs,
+    io::Read as _,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -154,7 +156,7 @@ pub fn skipped_runs(ebpf: &Ebpf) -> u64 {
         .filter(|(name, _)| !MADE_UP_FOR.contains(name))
         .filter_map(|(_, program)| {
             let fd = program.fd().ok()?.as_fd().as_raw_fd();
-            let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            let text = fdinfo(Path::new(&format!("/proc/self/fdinfo/{fd}")))?;
             number(&text, "recursion_misses:")
         })
         .sum()
@@ -166,10 +168,17 @@ fn sum_of(kind: &str, field: &str) -> u64 {
         return 0;
     };
     dir.filter_map(|entry| {
-        let text = fs::read_to_string(entry.ok()?.path()).ok()?;
+        let text = fdinfo(&entry.ok()?.path())?;
         text.contains(kind).then(|| number(&text, field)).flatten()
     })
     .sum()
+}
+
+/// A small file of the kernel's, in one read: it makes the text anew for each, and there are hundreds of files.
+fn fdinfo(path: &Path) -> Option<String> {
+    let mut bytes = [0; 2048];
+    let n = fs::File::open(path).ok()?.read(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes[..n]).into_owned())
 }
 
 /// A number in an fdinfo file.
