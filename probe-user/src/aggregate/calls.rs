@@ -1,6 +1,6 @@
 //! Sums of calls: the kernel's rows in a form that can be kept, subtracted and added up.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use probe_common::{count::COMM_LEN, op, peer::PeerKey, stat::StatKey};
 
@@ -86,27 +86,51 @@ impl From<&StatKey> for Key {
     }
 }
 
-/// The sums of every (thread, operation, peer): those of the last reading that had them.
+/// The sums of every (thread, operation, peer) up to a moment. Copies share what is equal: several windows know the same
+/// thousands of rows. A row that is gone (its thread ended) keeps its last sums.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CallTable(Arc<HashMap<Key, Arc<Totals>>>);
+
+impl CallTable {
+    /// Sums at a later moment.
+    pub fn learn(&mut self, stats: &[(StatKey, CallSum)]) {
+        // Most rows are as they were.
+        let changed = stats.iter().filter_map(|(key, sum)| {
+            let key = Key::from(key);
+            let same =
+                |known: &Arc<Totals>| (known.count, known.total_ns) == (sum.count, sum.total_ns);
+            let known = self.0.get(&key).is_some_and(same);
+            (!known).then(|| (key, Arc::new(sum.clone().into())))
+        });
+        let changed: Vec<_> = changed.collect();
+        if !changed.is_empty() {
+            Arc::make_mut(&mut self.0).extend(changed);
+        }
+    }
+}
+
+/// The calls of a window.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallSums {
-    base: HashMap<Key, Totals>,
-    now: HashMap<Key, Totals>,
+    base: CallTable,
+    now: CallTable,
 }
 
 impl CallSums {
-    /// Sums at the start of the window.
-    pub fn set_base(&mut self, stats: &[(StatKey, CallSum)]) {
-        self.base = stats
-            .iter()
-            .map(|(key, sum)| (key.into(), sum.clone().into()))
-            .collect();
+    /// Those of a window that begins where the sums are `base`.
+    pub fn since(base: CallTable) -> Self {
+        let now = base.clone();
+        Self { base, now }
     }
 
-    /// Sums at a later moment. A row that is gone (its thread ended) keeps its last sums.
-    pub fn learn(&mut self, stats: Vec<(StatKey, CallSum)>) {
-        for (key, sum) in stats {
-            self.now.insert((&key).into(), sum.into());
-        }
+    /// Sums at a later moment.
+    pub fn learn(&mut self, stats: &[(StatKey, CallSum)]) {
+        self.now.learn(stats);
+    }
+
+    /// The same, from a table that knows all rows.
+    pub fn set(&mut self, now: &CallTable) {
+        self.now = now.clone();
     }
 
     /// The rows of the window, and what exchanges took by group and peer.
@@ -117,10 +141,12 @@ impl CallSums {
     ) -> (Vec<Calls>, Exchanges) {
         let mut rows: HashMap<(ProcessId, u32, Peer), Totals> = HashMap::new();
         let mut exchanges = Exchanges::new();
-        for (key, totals) in self.now {
-            let totals = match self.base.get(&key) {
+        for (key, totals) in self.now.0.iter() {
+            let totals = match self.base.0.get(key) {
+                // Most rows of a short window are as they were.
+                Some(earlier) if Arc::ptr_eq(earlier, totals) => continue,
                 Some(earlier) => totals.since(earlier),
-                None => totals,
+                None => Totals::clone(totals),
             };
             if totals.count == 0 {
                 continue;

@@ -3,7 +3,10 @@
 mod finish;
 mod signals;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use probe_common::{
     loss,
@@ -15,7 +18,7 @@ use probe_common::{
 use self::signals::SignalFolds;
 use super::{
     MAX_GROUPS, Parts,
-    calls::CallSums,
+    calls::{CallSums, CallTable},
     identity::{Owner, ProcessId, Processes, Thread},
     requests::{GroupSum, Incomplete, wall_ns},
     threads::{difference, fit, moment, sum, uses},
@@ -48,7 +51,7 @@ pub struct Aggregator {
     base: HashMap<Thread, Base>,
     threads: HashMap<Thread, Seen>,
     /// The thread table of the last reading that had one, and when that was taken.
-    tasks: (u64, Vec<Task>),
+    tasks: (u64, Arc<Vec<Task>>),
     served: HashMap<ProcessId, Served>,
     /// Requests that came after `tasks` was read, which may still show them open.
     finished: HashSet<(Thread, u64)>,
@@ -102,7 +105,7 @@ impl Aggregator {
             groups: HashMap::new(),
             base: HashMap::new(),
             threads: HashMap::new(),
-            tasks: (0, Vec::new()),
+            tasks: (0, Arc::default()),
             served: HashMap::new(),
             finished: HashSet::new(),
             calls: CallSums::default(),
@@ -115,13 +118,20 @@ impl Aggregator {
     /// A window that starts at `base`, a reading with tasks (and with stats, where calls are wanted);
     /// `about.start_ns` is taken from it. Requests in `base` belong to the window before.
     pub fn since(about: About, base: &Reading) -> Self {
+        let mut calls = CallTable::default();
+        calls.learn(&base.stats);
+        Self::begin(about, base, calls)
+    }
+
+    /// The same, with the sums of calls at `base` in a table.
+    fn begin(about: About, base: &Reading, calls: CallTable) -> Self {
         let mut new = Self::new(About {
             start_ns: base.at_ns,
             ..about
         });
         new.peers.clone_from(&base.peers);
         new.processes.learn(&base.processes);
-        new.calls.set_base(&base.stats);
+        new.calls = CallSums::since(calls);
         new.signals.set_base(base);
         new.base_losses = base.losses;
         new.losses = base.losses;
@@ -145,6 +155,26 @@ impl Aggregator {
 
     /// Takes in a reading; in the order in which they were taken.
     pub fn push(&mut self, mut reading: Reading) {
+        let tasks = Arc::new(std::mem::take(&mut reading.tasks));
+        self.calls.learn(&std::mem::take(&mut reading.stats));
+        self.take(reading, &tasks);
+    }
+
+    /// Takes in a reading whose large parts other windows take in as well: it is without them. `calls`, where there was a
+    /// look at them, are all sums so far.
+    pub(super) fn share(
+        &mut self,
+        reading: Reading,
+        tasks: &Arc<Vec<Task>>,
+        calls: Option<&CallTable>,
+    ) {
+        if let Some(calls) = calls {
+            self.calls.set(calls);
+        }
+        self.take(reading, tasks);
+    }
+
+    fn take(&mut self, mut reading: Reading, tasks: &Arc<Vec<Task>>) {
         self.end_ns = self.end_ns.max(reading.at_ns);
         self.losses = reading.losses;
         self.processes.learn(&reading.processes);
@@ -158,9 +188,8 @@ impl Aggregator {
             self.exit(exit);
         }
         self.signals.push(&mut reading, &self.peers);
-        self.calls.learn(reading.stats);
-        if !reading.tasks.is_empty() {
-            for task in &reading.tasks {
+        if !tasks.is_empty() {
+            for task in tasks.iter() {
                 let process = self.processes.of(&owner_of(task));
                 let life = moment(task, reading.at_ns).life;
                 let event_driven = task.flags & flag::EVENT_DRIVEN != 0;
@@ -173,7 +202,7 @@ impl Aggregator {
                     },
                 );
             }
-            self.tasks = (reading.at_ns, reading.tasks);
+            self.tasks = (reading.at_ns, Arc::clone(tasks));
             self.finished.clear();
         }
     }
@@ -194,15 +223,15 @@ impl Aggregator {
         }
     }
 
-    /// A window that begins at `base`, a reading of everything that this one has taken in last.
-    pub fn successor(&self, start_unix_ns: u64, base: &Reading) -> Self {
+    /// A window that begins at `base`, a reading of threads that this one has taken in last; `calls` are all sums then.
+    pub(super) fn successor(&self, start_unix_ns: u64, base: &Reading, calls: &CallTable) -> Self {
         let about = About {
             start_unix_ns,
             ..self.about.clone()
         };
         Self {
             signals: self.signals.successor(),
-            ..Self::since(about, base)
+            ..Self::begin(about, base, calls.clone())
         }
     }
 

@@ -52,7 +52,7 @@ impl Aggregator {
         let signals = self.signals_window(probes, cost);
         let (at_ns, tasks) = std::mem::take(&mut self.tasks);
         let mut rows = self.process_rows();
-        for task in &tasks {
+        for task in tasks.iter() {
             self.row_of_now(task, at_ns, &mut rows);
         }
         for (id, row) in &mut rows {
