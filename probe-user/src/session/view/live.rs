@@ -23,6 +23,12 @@ use crate::{
 
 /// The first numbers come this soon, however long the interval.
 const FIRST: Duration = Duration::from_millis(250);
+/// How often there is a look at everything, rules included, at most ...
+const LOOK: Duration = Duration::from_secs(1);
+/// ... unless these looks would take more than one part in this many of a CPU. Between them there are glances.
+const LOOK_SHARE: u32 = 100;
+/// Glances take at most one part in this many.
+const GLANCE_SHARE: u32 = 100;
 /// Nothing changes any more.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -72,9 +78,16 @@ pub async fn run(args: &cli::View, target: Target, setup: Setup) -> Result<u8, E
             }
         }
         if !over && Instant::now() >= next {
-            watched.look(&mut view)?;
+            let took = match Instant::now() >= watched.next_look {
+                true => {
+                    watched.look(&mut view)?;
+                    Duration::ZERO
+                }
+                false => watched.glance(&mut view)?,
+            };
             // After a stall, the missed looks are left out rather than made up for.
-            next = (next + args.interval).max(Instant::now());
+            let least = Instant::now() + took * GLANCE_SHARE;
+            next = (next + args.interval).max(least);
         }
     }
     let closed = view.close();
@@ -88,6 +101,7 @@ struct Watched {
     rolling: Rolling,
     probes: Vec<ProbeStatus>,
     cost: Cost,
+    next_look: Instant,
 }
 
 impl Watched {
@@ -97,24 +111,46 @@ impl Watched {
             rolling: Rolling::new(&live.about(), &base, cost, SPAN_NS),
             probes: live.probes(),
             cost,
+            next_look: Instant::now(),
             live,
         })
     }
 
     /// Looks at everything, and shows it.
     fn look(&mut self, view: &mut View) -> Result<(), Error> {
+        let (began, before) = (Instant::now(), own::cpu_ns());
         let reading = self.live.collector.read()?;
         (self.probes, self.cost) = (self.live.probes(), self.live.cost());
-        let now = Moment {
-            at_ns: reading.at_ns,
-            elapsed_ns: self.live.watched().as_nanos() as u64,
-            unix_ns: own::unix_ns(),
-        };
+        let now = self.moment(reading.at_ns);
         let look = self
             .rolling
             .look(&reading, &self.probes, self.cost, now.unix_ns);
         view.look(look, now);
+        let took = Duration::from_nanos(own::cpu_ns().saturating_sub(before));
+        // The one of the next second begins a little early, so that an interval of a second has one each time.
+        self.next_look = began + (LOOK * 9 / 10).max(took * LOOK_SHARE);
         Ok(())
+    }
+
+    /// Looks at what the threads do, and shows it; says how much CPU time that took.
+    fn glance(&mut self, view: &mut View) -> Result<Duration, Error> {
+        let before = own::cpu_ns();
+        let reading = self.live.collector.glance()?;
+        self.cost = self.live.cost();
+        let now = self.moment(reading.at_ns);
+        let last = self
+            .rolling
+            .glance(&reading, &self.probes, self.cost, now.unix_ns);
+        view.glance(last, now);
+        Ok(Duration::from_nanos(own::cpu_ns().saturating_sub(before)))
+    }
+
+    fn moment(&self, at_ns: u64) -> Moment {
+        Moment {
+            at_ns,
+            elapsed_ns: self.live.watched().as_nanos() as u64,
+            unix_ns: own::unix_ns(),
+        }
     }
 
     /// All of it.

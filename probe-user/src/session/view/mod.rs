@@ -78,6 +78,15 @@ impl View {
         self.app.data(data);
     }
 
+    /// Shows the last moment, with the last seconds as they were judged.
+    fn glance(&mut self, mut last: Window, now: Moment) {
+        if let Some(names) = &mut self.names {
+            names.redact(&mut last);
+        }
+        let Self { app, history, .. } = self;
+        app.amend(|data| history.glance(last, now, data));
+    }
+
     /// Draws what changed, or says when to.
     fn draw(&mut self) -> Result<Option<Instant>, Error> {
         if !self.app.is_changed() {
