@@ -58,7 +58,11 @@ pub fn run(rounds: usize, stallscope: &Path) -> anyhow::Result<Value> {
         let bytes = std::fs::metadata(&file)?.len();
         for _ in 0..rounds {
             let replay = Replay::run(stallscope, &file)?;
-            ensure!(replay.requests == events, "{} of {events} requests", replay.requests);
+            ensure!(
+                replay.requests == events,
+                "{} of {events} requests",
+                replay.requests
+            );
             super::add(
                 &mut rows,
                 name,
@@ -137,7 +141,11 @@ fn write(file: &Path, shape: &Shape) -> anyhow::Result<u64> {
         });
         let events = Reading {
             at_ns,
-            requests: if quarter == 0 { Vec::new() } else { requests.collect() },
+            requests: if quarter == 0 {
+                Vec::new()
+            } else {
+                requests.collect()
+            },
             ..Reading::default()
         };
         let frame = if quarter.is_multiple_of(20) {

@@ -9,6 +9,7 @@ mod files_storm;
 mod healthy;
 mod journal_stall;
 mod other_servers;
+mod replay;
 mod report;
 mod saturated;
 mod slow;
@@ -109,6 +110,11 @@ const TESTS: &[harness::Test] = tests! {
     count::{
         count_equals_the_program_and_bpftrace,
         count_takes_what_it_is_asked_for,
+    }
+    replay::{
+        a_replay_says_what_the_run_said_byte_for_byte,
+        a_killed_recording_can_be_replayed_and_a_minute_is_small,
+        a_full_disk_ends_a_recording_but_no_report,
     }
     ends::{
         the_text_report_names_the_cause_and_holds_no_raw_bytes,
