@@ -21,6 +21,7 @@ mod tcp_healthy;
 mod tcp_ports;
 mod tcp_queues;
 mod udp_overflow;
+mod view;
 
 use std::process::ExitCode;
 
@@ -110,6 +111,12 @@ const TESTS: &[harness::Test] = tests! {
     count::{
         count_equals_the_program_and_bpftrace,
         count_takes_what_it_is_asked_for,
+    }
+    view::{
+        it_shows_the_pool_and_keys_change_the_screen,
+        sigterm_gives_the_terminal_back_and_leaves_nothing,
+        a_recording_is_shown_to_whoever_may_read_it,
+        without_a_terminal_it_says_what_to_do,
     }
     replay::{
         a_replay_says_what_the_run_said_byte_for_byte,

@@ -96,7 +96,7 @@ impl Terminal {
         self.drawn.clear();
         while begun.elapsed() < PATIENCE {
             self.take(Duration::from_millis(300))?;
-            if String::from_utf8_lossy(&self.drawn).contains(text) {
+            if words(&self.drawn).contains(text) {
                 return Ok(());
             }
             if self.spawned.process.try_wait()?.is_some() {
@@ -104,7 +104,7 @@ impl Terminal {
             }
             self.keys("\x0c")?;
         }
-        bail!("no {text:?} in {:?}", String::from_utf8_lossy(&self.drawn))
+        bail!("no {text:?} in {:?}", words(&self.drawn))
     }
 
     /// Reads what is drawn, for at most so long.
@@ -140,6 +140,20 @@ impl Terminal {
     pub fn is_as_before(&self) -> anyhow::Result<bool> {
         Ok(modes(&self.slave)? == self.before)
     }
+}
+
+/// The words of what was drawn: the cursor is moved over what is empty, so that a movement parts words as a space does.
+fn words(drawn: &[u8]) -> String {
+    let text = String::from_utf8_lossy(drawn);
+    let mut pieces = text.split("\x1b[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece.find(|c: char| c.is_ascii_alphabetic());
+        let (sequence, rest) = piece.split_at(end.map_or(0, |at| at + 1));
+        plain.push_str(if sequence.ends_with('H') { " " } else { "" });
+        plain.push_str(rest);
+    }
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn modes(terminal: &File) -> anyhow::Result<Modes> {

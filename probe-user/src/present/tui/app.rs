@@ -209,11 +209,6 @@ impl App {
         self.sections.get(self.screen).copied().unwrap_or(0)
     }
 
-    /// The screens.
-    pub(super) fn screens(&self) -> &'static [Screen] {
-        self.screens
-    }
-
     /// What is chosen in the table that is shown.
     pub(super) fn choice(&self) -> Option<&Choice> {
         self.choices.get(self.screen)?.get(self.section_number())
@@ -380,13 +375,13 @@ impl App {
         match key.code {
             KeyCode::Char('c') if control => return Action::Quit,
             KeyCode::Char('u') if control => self.choose(|choice, _| choice.filter.clear()),
-            KeyCode::Char('h' | 'w') if control => self.choose(|c, _| drop(c.filter.pop())),
+            KeyCode::Char('h' | 'w') if control => self.shorten_filter(),
             KeyCode::Char(c) if !control => self.type_filter(std::iter::once(c)),
             KeyCode::Backspace => {
                 if self.choice().is_none_or(|choice| choice.filter.is_empty()) {
                     self.enter(Mode::Table);
                 }
-                self.choose(|choice, _| drop(choice.filter.pop()));
+                self.shorten_filter();
             }
             KeyCode::Enter => self.enter(Mode::Table),
             KeyCode::Esc => {
@@ -399,6 +394,12 @@ impl App {
             _ => {}
         }
         Action::None
+    }
+
+    fn shorten_filter(&mut self) {
+        self.choose(|choice, _| {
+            choice.filter.pop();
+        });
     }
 
     fn type_filter(&mut self, text: impl Iterator<Item = char>) {

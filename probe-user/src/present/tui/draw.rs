@@ -304,7 +304,9 @@ fn footer(app: &App, width: u16) -> Line<'static> {
             });
             keys.extend([("e", "save"), ("q", "end")]);
             if replay {
-                keys.extend([("space", "pause"), ("+ -", "speed"), (">", "10 s on")]);
+                let paused = app.playback.as_ref().is_some_and(|p| p.paused);
+                let space = if paused { "go on" } else { "pause" };
+                keys.extend([("space", space), ("+ -", "speed"), (">", "10 s on")]);
             } else {
                 keys.push(("p", if app.frozen { "go on" } else { "freeze" }));
             }

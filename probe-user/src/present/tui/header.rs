@@ -1,6 +1,5 @@
 //! The first line: which machine, since when, what is watched, how busy it is, what was lost, and what watching costs.
 
-use probe_common::part;
 use ratatui::{
     style::{Modifier, Style},
     text::{Line, Span},
@@ -116,7 +115,7 @@ fn serving(window: &Window) -> Vec<&Group> {
 }
 
 /// Workers in a request now, and all, of the groups that serve requests.
-pub fn busy(data: &Data) -> (u64, u64) {
+fn busy(data: &Data) -> (u64, u64) {
     let serving = serving(&data.recent);
     let workers = data.last.processes.iter().filter(|p| {
         let of = |g: &&Group| g.name == p.group && g.php_fpm == p.process.pool.is_some();
@@ -148,10 +147,4 @@ fn playback(app: &App) -> Option<(String, Tone)> {
     } else {
         (format!(" REPLAY x{} ", playback.speed), Tone::Strong)
     })
-}
-
-/// Share of a group's time in which its workers were at work.
-pub fn share_busy(group: &Group) -> f64 {
-    let total: u64 = group.worker_parts.iter().sum();
-    (total - group.worker_parts[part::IDLE]) as f64 / total.max(1) as f64
 }

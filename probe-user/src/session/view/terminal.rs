@@ -12,11 +12,11 @@ use ratatui::{
     Terminal as Drawn,
     backend::CrosstermBackend,
     crossterm::{
-        cursor::{Hide, Show},
+        cursor::{Hide, MoveTo, Show},
         event::{DisableBracketedPaste, EnableBracketedPaste},
         execute,
         style::Print,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen},
+        terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen},
     },
     layout::Rect,
 };
@@ -177,9 +177,12 @@ fn give_back() {
     let Some(before) = before().take() else {
         return;
     };
-    // There is nobody to tell that it failed.
+    // There is nobody to tell that it failed. The screen is cleared first: after its window was resized, tmux would mix
+    // what was drawn into the screen that was there before.
     let _ = execute!(
         io::stdout(),
+        Clear(ClearType::All),
+        MoveTo(0, 0),
         Print(MOUSE_OFF),
         DisableBracketedPaste,
         Show,

@@ -3,7 +3,7 @@
 use ratatui::text::Line;
 
 use crate::present::tui::{
-    Column, Data, Row, Screen, Section, Theme, Width, history, no_below, no_head,
+    Column, Data, Event, Row, Screen, Section, Theme, Width, history, no_below, no_head,
     screens::cells::{Lines, number, row, text, words},
 };
 
@@ -27,22 +27,26 @@ const COLUMNS: &[Column] = &[
 ];
 
 fn rows(data: &Data, _: u16, theme: &Theme) -> Vec<Row> {
-    let newest = data.events.iter().enumerate().rev();
+    let newest = data.events.iter().rev();
     newest
-        .map(|(n, event)| {
+        .map(|event| {
             let time = number(history::clock(event.unix_ns), event.unix_ns as f64);
             let what = text(event.text.clone()).tone(theme, event.tone);
-            row(format!("{} {n}", event.unix_ns), [time, what])
+            row(key_of(event), [time, what])
         })
         .collect()
 }
 
+/// Old ones are dropped, so that their numbers change.
+fn key_of(event: &Event) -> String {
+    format!("{} {}", event.unix_ns, event.text)
+}
+
 /// The whole of it.
 fn detail(data: &Data, key: &str, width: u16, theme: &Theme) -> Vec<Line<'static>> {
-    let mut events = data.events.iter().enumerate();
-    let found = events.find(|(n, event)| key == format!("{} {n}", event.unix_ns));
+    let found = data.events.iter().find(|event| key == key_of(event));
     let mut lines = Lines::new(width, theme);
-    if let Some((_, event)) = found {
+    if let Some(event) = found {
         lines.heading(&format!("{} UTC", history::clock(event.unix_ns)));
         lines.text(&event.text);
     }
