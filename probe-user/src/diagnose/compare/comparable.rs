@@ -203,7 +203,8 @@ pub(super) fn obstacles(before: &Facts, after: &Facts, rows: &[Row], quiet: bool
         let mut all = CATALOGUE.iter();
         all.any(|what| what.section != Section::Requests && knows(facts, what))
     };
-    if !compared && !(watched(before) && watched(after)) {
+    let both_watched = watched(before) && watched(after);
+    if !compared && !both_watched {
         return vec![Obstacle::NothingInCommon];
     }
     Vec::new()

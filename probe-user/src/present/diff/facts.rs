@@ -278,7 +278,8 @@ fn peer(facts: &mut Facts, group: &str, p: &PeerTimeJson, mean: impl Fn(u64) -> 
 }
 
 fn tcp(facts: &mut Facts, t: &TcpJson, ns: u64) {
-    let states: [(&str, fn(&StatesJson) -> u64); 5] = [
+    type Count = fn(&StatesJson) -> u64;
+    let states: [(&str, Count); 5] = [
         ("ESTABLISHED", |s| s.established),
         ("SYN_RECV", |s| s.syn_received),
         ("FIN_WAIT_2", |s| s.fin_wait_2),

@@ -98,7 +98,7 @@ impl Heads {
                 _ if about.group.is_empty() => section.name().to_owned(),
                 _ => format!("{}: {}", section.name(), about.group),
             };
-            out.push_str(&style.paint(Tone::Strong, &cell(&head, style.columns()).trim_end()));
+            out.push_str(&style.paint(Tone::Strong, cell(&head, style.columns()).trim_end()));
             out.push('\n');
             self.section = Some(section);
             self.group.clone_from(&about.group);
