@@ -11,6 +11,7 @@ pub const EXAMPLES: &str = "\
 Start here:
   sudo stallscope diagnose              everything on this node, 30 s
   sudo stallscope diagnose --pool www   one PHP-FPM pool
+  sudo stallscope --pool www            the live view of it
   sudo stallscope workers --pool www    what each worker does right now
   sudo stallscope tcp                   sockets by state, peer, process; ports and queues
   sudo stallscope udp                   sockets that drop datagrams, and who reads them
