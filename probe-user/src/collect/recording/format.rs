@@ -303,7 +303,7 @@ mod tests {
         assert!(
             now == blessed,
             "what recordings hold has changed: raise FORMAT, run this test with BLESS=1, and make the demo anew \
-             (`cargo xtask bless`, docs/recordings.md); now it is\n{now}"
+             (docs/recordings.md); now it is\n{now}"
         );
     }
 }

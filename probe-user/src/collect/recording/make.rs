@@ -237,7 +237,10 @@ impl<'de> Deserializer<'de> for &mut Maker {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, to: V) -> Result<V::Value, Error> {
-        unimplemented!("{}", &to as &dyn Expected)
+        let wanted = &to as &dyn Expected;
+        Err(serde::de::Error::custom(format_args!(
+            "{wanted} cannot be made"
+        )))
     }
 
     serde::forward_to_deserialize_any! {

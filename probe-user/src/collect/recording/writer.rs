@@ -82,7 +82,11 @@ impl Writer {
             .create_new(true)
             .open(path)
             .map_err(error)?;
-        file.write_all_at(&beginning, 0).map_err(error)?;
+        file.write_all_at(&beginning, 0).map_err(|source| {
+            // Nobody is helped by a name without anything.
+            let _ = std::fs::remove_file(path);
+            error(source)
+        })?;
         let begin = beginning.len() as u64;
         let (least, most) = SEGMENT_BYTES.into_inner();
         Ok(Self {
