@@ -77,8 +77,8 @@ Examples:
   stallscope diff monday.rec tuesday.rec     # recordings, as well
 
 A change counts when chance would hardly make it and it is a tenth or more (of drops and
-failures: double or half). Watch for long enough: a median takes 8 requests on each side, a
-95th percentile 104. `stallscope diff` needs no root.
+failures: double or half). Watch for long enough: a median takes 8 requests on each side,
+a 95th percentile 104. `stallscope diff` needs no root.
 Exit code: 0 better, 1 worse (something is, whatever else is better), 3 the same,
 4 not comparable, 2 it failed.";
 
