@@ -38,7 +38,7 @@ pub fn replay(recording: Recording, redact: bool, setup: Setup) -> Result<u8, Er
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let mut view = View::open(setup.style, redact)?;
-        player.to_first_look(&mut view);
+        player.begin(&mut view);
         loop {
             view.app.playback(player.state.clone());
             let due = view.draw()?;
@@ -130,7 +130,7 @@ impl Player {
     }
 
     /// The first numbers are there at once.
-    fn to_first_look(&mut self, view: &mut View) {
+    fn begin(&mut self, view: &mut View) {
         while let Some(next) = &self.next {
             let first = matches!(next, Frame::Full(_));
             self.position_ns = at_ns(next).saturating_sub(self.start_ns);
