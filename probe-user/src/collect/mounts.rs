@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// A device number as the kernel has it in a super block (`s_dev`), which mountinfo shows too. stat(2) may show
 /// another one (btrfs).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct Device {
     /// Major number.
     pub major: u32,

@@ -11,7 +11,11 @@ use probe_common::{files, request::event};
 use serde::{Deserialize, Serialize};
 
 pub use super::mounts::Device;
-use super::{CallSum, mounts::Mount, recording::known::{self, Word}};
+use super::{
+    CallSum,
+    mounts::Mount,
+    recording::known::{self, Word},
+};
 use crate::error::Error;
 use asker::{Asker, News};
 use place::{Found, Text};

@@ -162,7 +162,9 @@ pub struct Stack {
 }
 
 /// What a task in uninterruptible sleep waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub enum WaitsFor {
     /// A journal commit to end (jbd2_log_wait_commit, ...).
     Commit,

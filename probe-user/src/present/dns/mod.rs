@@ -4,7 +4,6 @@ pub(super) mod json;
 #[cfg(test)]
 mod tests;
 
-
 use super::{
     Style, escape,
     layout::{KEEP, cell, right},
