@@ -166,6 +166,8 @@ impl GroupSum {
         self.group.incomplete += 1;
         add_parts(&mut self.group.incomplete_parts, &piece.parts);
         let mut assumed = piece.assumed;
+        // A wait that was under way when the window began is told whole when it ends.
+        let mut left = wall;
         for used in uses(piece.request) {
             let before = piece
                 .before
@@ -179,6 +181,8 @@ impl GroupSum {
                 longest = longest.max(ns);
                 self.peer(used.peer).assumed_ns += ns;
             }
+            wait = wait.min(left);
+            left -= wait;
             let mut one = use_of(used, before, wait, wall);
             one.longest_ns = longest;
             one.longest_sum_ns = longest.min(wait);

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How often there is a whole look at the node in a recording: what is lost at its end when it is cut, at most ...
-const FULL: Duration = Duration::from_secs(5);
+const FULL: Duration = Duration::from_secs(2);
 /// ... unless these looks would take more than one part in this many of a CPU.
 const FULL_SHARE: u32 = 100;
 /// Recordings that are made beside a report keep within so many bytes.

@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_SHARE: u32 = 100;
 /// Glances take at most one part in this many.
 const GLANCE_SHARE: u32 = 100;
+/// Numbers older than this mislead whoever watches, so a look may cost more.
+const STALE: Duration = Duration::from_secs(3);
 /// Nothing changes any more.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -128,7 +130,7 @@ impl Watched {
         view.look(look, now);
         let took = Duration::from_nanos(own::cpu_ns().saturating_sub(before));
         // The one of the next second begins a little early, so that an interval of a second has one each time.
-        self.next_look = began + (LOOK * 9 / 10).max(took * LOOK_SHARE);
+        self.next_look = began + (LOOK * 9 / 10).max((took * LOOK_SHARE).min(STALE));
         Ok(())
     }
 
