@@ -72,22 +72,23 @@ fn open(path: &std::path::Path) {
 }
 
 #[test]
-fn help_version_and_nothing_at_all_are_answered() {
+fn help_and_version_are_answered() {
     assert!(good(&["--version"]).starts_with("stallscope 0."));
-    for args in [&["--help"][..], &[]] {
-        let help = good(args);
-        for word in [
-            "diagnose",
-            "count",
-            "workers",
-            "doctor",
-            "explain",
-            "Start here:",
-        ] {
-            assert!(help.contains(word), "{args:?}: {word}");
-        }
-        assert!(!help.contains('\u{1b}'), "colour into a pipe");
+    let help = good(&["--help"]);
+    for word in [
+        "diagnose",
+        "record",
+        "replay",
+        "diff",
+        "count",
+        "workers",
+        "doctor",
+        "explain",
+        "Start here:",
+    ] {
+        assert!(help.contains(word), "{word}");
     }
+    assert!(!help.contains('\u{1b}'), "colour into a pipe");
     for command in [
         "diagnose", "count", "workers", "doctor", "explain", "rules", "man",
     ] {
@@ -96,6 +97,15 @@ fn help_version_and_nothing_at_all_are_answered() {
             "{command}"
         );
     }
+}
+
+#[test]
+fn without_a_terminal_the_live_view_says_what_to_do_instead() {
+    let line = bad(&run(&[]));
+    assert!(
+        line.contains("needs a terminal") && line.contains("stallscope diagnose"),
+        "{line}"
+    );
 }
 
 #[test]

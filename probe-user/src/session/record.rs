@@ -124,7 +124,9 @@ pub async fn frames(
     each: &mut dyn FnMut(Frame) -> Result<(), Error>,
     mut second: impl FnMut(&Live),
 ) -> Result<End, Error> {
-    let mut took = look(live, each)?;
+    // The first look costs what no later one does: the kernel's symbols are read, tables are made.
+    look(live, each)?;
+    let mut took = Duration::ZERO;
     loop {
         let next = Instant::now() + FULL.max(took * FULL_SHARE);
         let mut refused = None;
