@@ -184,6 +184,14 @@ impl Group {
         std::array::from_fn(|i| self.parts[i] + self.incomplete_parts[i])
     }
 
+    /// Share of its workers' time that they were not idle; 0 when none was seen.
+    pub fn busy(&self) -> f64 {
+        match self.worker_parts.iter().sum::<u64>() {
+            0 => 0.0,
+            total => 1.0 - self.worker_parts[part::IDLE] as f64 / total as f64,
+        }
+    }
+
     /// Requests, finished or not.
     pub fn all_requests(&self) -> u64 {
         self.requests + self.incomplete

@@ -113,19 +113,15 @@ pub(super) fn closest(window: &Window) -> Option<String> {
 
 /// How near the group with the fewest workers to spare is to having none.
 fn busiest(window: &Window) -> Option<String> {
-    let busy = |g: &Group| {
-        let total: u64 = g.worker_parts.iter().sum();
-        (total - g.worker_parts[part::IDLE]) as f64 / total.max(1) as f64
-    };
     let group = window
         .groups
         .iter()
         .filter(|g| g.all_requests() > 0)
-        .max_by(|a, b| busy(a).total_cmp(&busy(b)))?;
+        .max_by(|a, b| a.busy().total_cmp(&b.busy()))?;
     let workers = f64::from(group.workers);
     Some(format!(
         "{} of the {} of {} busy on average",
-        mean(workers * busy(group)),
+        mean(workers * group.busy()),
         plural(group.workers.into(), "worker", "workers"),
         names::group(&group.name, group.php_fpm),
     ))

@@ -86,7 +86,7 @@ const WARNING_WAIT_NS: u64 = 100_000_000;
 const CRITICAL_WAIT_NS: u64 = 1_000_000_000;
 /// Workers this busy have no one left for the next connection: requests queue before they are accepted.
 /// One worker of 20 may be idle between two requests even so.
-const SATURATED: f64 = 0.95;
+pub(super) const SATURATED: f64 = 0.95;
 /// A wait that strikes less than this share of the requests, and holds less than this share of the workers'
 /// time, is one odd page in a pool with workers to spare: an info at most.
 const RARE: f64 = 0.1;
@@ -194,7 +194,6 @@ impl<'a> Case<'a> {
     fn new(window: &'a Window, group: &'a Group, peer: &'a PeerTime) -> Self {
         let wall_ns = group.all_wall_ns();
         let total: u64 = group.worker_parts.iter().sum();
-        let idle = group.worker_parts[part::IDLE];
         Self {
             window,
             group,
@@ -203,11 +202,7 @@ impl<'a> Case<'a> {
             struck: peer.done.mostly + peer.open.mostly,
             share: peer.wait_ns() as f64 / wall_ns as f64,
             per_request_ns: peer.wait_ns() / peer.requests().max(1),
-            busy: if total > 0 {
-                1.0 - idle as f64 / total as f64
-            } else {
-                0.0
-            },
+            busy: group.busy(),
             held: peer.wait_ns() as f64 / total.max(1) as f64,
             shape: Shape::of(peer),
         }

@@ -7,6 +7,7 @@ mod tests;
 
 use super::{
     Cause, Doc, Rule, Stage, Verdict,
+    blocking_upstream::SATURATED,
     tcp::{self, MAX_FINDINGS, same_workers},
 };
 use crate::{
@@ -62,8 +63,6 @@ a second: on a Unix socket, the mean of a short run is rough, and the confidence
 processes are watched (--pid) looks busier than it is.",
 };
 
-/// Workers this busy have no one left for the next connection. One worker of 20 may be idle between two requests even so.
-const SATURATED: f64 = 0.95;
 /// The tenth of a second within which an answer still seems immediate: less in the queue is what full load looks like.
 const WARNING_WAIT_NS: u64 = 100_000_000;
 /// A second: users lose their train of thought, before the page has even begun.
@@ -110,16 +109,14 @@ fn check(window: &Window) -> Verdict {
 
 impl<'a> Case<'a> {
     fn new(window: &'a Window, group: &'a Group, queue: &'a ListenQueue) -> Option<Self> {
-        let total: u64 = group.worker_parts.iter().sum();
-        let idle = group.worker_parts[part::IDLE];
         let mut case = Self {
             window,
             group,
             queue,
-            busy: 1.0 - tcp::share(idle, total),
+            busy: group.busy(),
             wait_ns: 0,
         };
-        if group.requests == 0 || total == 0 || case.busy < SATURATED || !case.is_its_queue() {
+        if group.requests == 0 || case.busy < SATURATED || !case.is_its_queue() {
             return None;
         }
         case.wait_ns = case.measured_ns().or_else(|| case.estimated_ns())?;

@@ -4,7 +4,11 @@
 use std::ops::Range;
 
 use plotters::{
-    coord::ranged1d::{DefaultFormatting, KeyPointHint},
+    coord::{
+        Shift,
+        ranged1d::{AsRangedCoord, DefaultFormatting, KeyPointHint, ValueFormatter},
+        types::RangedCoordf64,
+    },
     prelude::*,
 };
 
@@ -141,26 +145,9 @@ pub(super) fn over_time(
     let mut drawn = String::new();
     {
         let area = SVGBackend::with_string(&mut drawn, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin_top(10)
-            .margin_right(16)
-            .x_label_area_size(24)
-            .y_label_area_size(64)
-            .build_cartesian_2d(0.0..length, 0.0..top)
-            .ok()?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(ink::GRID.rgb())
-            .axis_style(ink::GRID.rgb())
-            .label_style(("sans-serif", 16).into_font().color(&ink::LABEL.rgb()))
-            .x_labels(6)
-            .y_labels(4)
-            .x_label_formatter(&|s| moment(*s))
-            .y_label_formatter(&|value| short(*value, unit))
-            .draw()
-            .ok()?;
+        let mut chart = framed(&area, 0.0..length, top, &|s| moment(*s), &|value| {
+            short(*value, unit)
+        })?;
         for one in series {
             let color = one.ink.rgb();
             // What lies outside would be drawn outside, or beyond what a coordinate holds.
@@ -249,26 +236,13 @@ pub(super) fn durations(buckets: &[(u64, u64, u64)], marks: &[u64]) -> Option<Sv
     let mut drawn = String::new();
     {
         let area = SVGBackend::with_string(&mut drawn, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin_top(10)
-            .margin_right(16)
-            .x_label_area_size(24)
-            .y_label_area_size(64)
-            .build_cartesian_2d(Decades { low, high }, 0.0..top)
-            .ok()?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(ink::GRID.rgb())
-            .axis_style(ink::GRID.rgb())
-            .label_style(("sans-serif", 16).into_font().color(&ink::LABEL.rgb()))
-            .x_labels(6)
-            .y_labels(4)
-            .x_label_formatter(&|log| short(10f64.powf(*log), Unit::Ns))
-            .y_label_formatter(&|value| short(*value, Unit::Count))
-            .draw()
-            .ok()?;
+        let mut chart = framed(
+            &area,
+            Decades { low, high },
+            top,
+            &|log| short(10f64.powf(*log), Unit::Ns),
+            &|value| short(*value, Unit::Count),
+        )?;
         let color = ink::FIRST.rgb();
         let columns = bars.iter().enumerate().filter(|(_, n)| **n > 0.0);
         let columns = columns.map(|(n, &count)| {
@@ -359,6 +333,40 @@ fn short(value: f64, unit: Unit) -> String {
     [(".00 ", " "), (".0 ", " "), (".50 ", ".5 ")]
         .iter()
         .fold(text, |text, (long, short)| text.replace(long, short))
+}
+
+/// A chart's axes with their labels, drawn; `x` and `y` write the labels.
+fn framed<'a, 'b: 'a, X: AsRangedCoord<Value = f64>>(
+    area: &'a DrawingArea<SVGBackend<'b>, Shift>,
+    across: X,
+    top: f64,
+    x: &dyn Fn(&f64) -> String,
+    y: &dyn Fn(&f64) -> String,
+) -> Option<ChartContext<'a, SVGBackend<'b>, Cartesian2d<X::CoordDescType, RangedCoordf64>>>
+where
+    X::CoordDescType: ValueFormatter<f64>,
+{
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(10)
+        .margin_right(16)
+        .x_label_area_size(24)
+        .y_label_area_size(64)
+        .build_cartesian_2d(across, 0.0..top)
+        .ok()?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(ink::GRID.rgb())
+        .axis_style(ink::GRID.rgb())
+        .label_style(("sans-serif", 16).into_font().color(&ink::LABEL.rgb()))
+        .x_labels(6)
+        .y_labels(4)
+        .x_label_formatter(&x)
+        .y_label_formatter(&y)
+        .draw()
+        .ok()?;
+    Some(chart)
 }
 
 #[cfg(test)]

@@ -225,10 +225,9 @@ fn workers(h: &mut Html, group: &Group) {
     if all == 0 {
         return;
     }
-    let idle = group.worker_parts[part::IDLE] as f64 / all as f64;
     h.nest("p", &[], |h| {
         h.text("The time of its workers, of which ");
-        h.element("b", &[], &percent(1.0 - idle));
+        h.element("b", &[], &percent(group.busy()));
         h.text(" busy");
         if group.worker_parts[part::IDLE] > 0 {
             h.text(" (the rest ");
