@@ -137,6 +137,10 @@ shared! {
         pub epoll_data: u32,
         /// Number of the system call close_range.
         pub close_range_nr: u32,
+        /// The first port that the kernel gives to a socket that asks for none (net.ipv4.ip_local_port_range).
+        pub first_local_port: u32,
+        /// The last one.
+        pub last_local_port: u32,
         /// 1: the time line and the division by peer are kept (the request ledger).
         pub ledger: u32,
         /// 1: connects of followed threads are timed until they are established.

@@ -20,6 +20,7 @@ pub mod part;
 pub mod peer;
 pub mod request;
 pub mod stat;
+pub mod table;
 pub mod task;
 pub mod tcp;
 pub mod udp;

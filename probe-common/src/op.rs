@@ -37,6 +37,8 @@ pub mod derived {
     pub const ESTABLISHED: u32 = 64;
     /// From the first byte sent (or the connect) to the last byte received before the next send.
     pub const EXCHANGE: u32 = 65;
+    /// Last exchanges of requests, which user space adds up: rows of their own, exchanges like the others.
+    pub const LAST_EXCHANGE: u32 = 66;
 }
 
 macro_rules! ops {
@@ -84,7 +86,7 @@ ops! {
 pub fn name(op: u32) -> &'static str {
     match op {
         derived::ESTABLISHED => "established",
-        derived::EXCHANGE => "exchange",
+        derived::EXCHANGE | derived::LAST_EXCHANGE => "exchange",
         _ => match OPS.get(op as usize) {
             Some(op) => op.name,
             None => "unknown",

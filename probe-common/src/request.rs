@@ -31,6 +31,8 @@ pub mod event {
     pub const FILES: u32 = 8;
     /// A slow commit of a journal ([`crate::journal`]).
     pub const COMMIT: u32 = 9;
+    /// So many rows were made in a table ([`crate::table`]).
+    pub const MADE: u32 = 10;
 }
 
 /// Bits of [`Request::flags`].

@@ -4,7 +4,7 @@
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use probe_common::{
-    config, count, dns, fastcgi, files, journal, peer, request, stat, task, tcp, udp,
+    config, count, dns, fastcgi, files, journal, peer, request, stat, table, task, tcp, udp,
 };
 
 /// Name, size, alignment and fields (name, offset, size) of a struct.
@@ -76,6 +76,7 @@ const ALL: &[Layout] = layouts![
     stat::ErrCount,
     stat::Stat,
     stat::StatKey,
+    table::Made,
     task::CachedPeer,
     task::Task,
     tcp::CensusKey,

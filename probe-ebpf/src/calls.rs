@@ -217,7 +217,7 @@ fn returned(ctx: &TracePointContext, kind: u8) -> Option<()> {
     }
     if kind == kind::CONNECT && !peer.is_named() {
         let protocol = peer.protocol;
-        peer::of_sockaddr(task.args[1], task.args[2] as u32, protocol, peer);
+        peer::of_sockaddr(task.args[1], task.args[2] as u32, protocol, 0, peer);
     }
     if kind == kind::SEND && peer.flags & peer_flag::UNCONNECTED != 0 {
         datagram_address(task, op, fd, peer);
@@ -648,9 +648,10 @@ fn epolled(task: &Task, ret: i64, peer: &mut Peer) -> u32 {
 #[inline(always)]
 fn datagram_address(task: &Task, op: u32, fd: u32, peer: &mut Peer) {
     let protocol = peer.protocol;
+    let from = peer::served_port(peer);
     match op {
         op::SENDTO if task.args[4] != 0 => {
-            peer::of_sockaddr(task.args[4], 28, protocol, peer);
+            peer::of_sockaddr(task.args[4], 28, protocol, from, peer);
             peer.flags = peer_flag::UNCONNECTED;
             peer::sent_to(fd, peer.id);
         }
@@ -660,7 +661,7 @@ fn datagram_address(task: &Task, op: u32, fd: u32, peer: &mut Peer) {
             if let Some(name) = mem::user::<u64>(task.args[1])
                 && name != 0
             {
-                peer::of_sockaddr(name, 28, protocol, peer);
+                peer::of_sockaddr(name, 28, protocol, from, peer);
                 peer.flags = peer_flag::UNCONNECTED;
                 peer::sent_to(fd, peer.id);
             }

@@ -6,12 +6,14 @@ use probe_common::{
     peer::special,
     request::{PEERS, PeerUse},
     stat::{ERR_SLOTS, Stat, StatKey},
+    table,
     task::Task,
 };
 
 use crate::{
     maps::{
         IN_CALL, PEERS as PEER_NAMES, SCRATCH, STATS, ZERO_STAT, atomic_add32, atomic_add64, lost,
+        made,
     },
     mem,
     peer::{NO_SLOT, Peer},
@@ -44,7 +46,9 @@ fn row(
         return Some(stat);
     }
     let zero = ZERO_STAT.get(0)?;
-    if STATS.insert(&key, zero, 1 /* BPF_NOEXIST */).is_err() && STATS.get_ptr(&key).is_none() {
+    if STATS.insert(&key, zero, 1 /* BPF_NOEXIST */).is_ok() {
+        made(table::slot::STATS);
+    } else if STATS.get_ptr(&key).is_none() {
         lost(loss::slot::STATS_FULL);
         return None;
     }
@@ -70,6 +74,7 @@ pub fn register(peer: &mut u64, scratch: u32) -> bool {
         *peer = special::OTHER;
         return false;
     }
+    made(table::slot::PEERS);
     true
 }
 

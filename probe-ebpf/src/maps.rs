@@ -11,12 +11,14 @@ use probe_common::{
     count::{CountKey, WaitSum},
     fastcgi, loss,
     peer::{EpollKey, PeerKey},
+    request::event,
     stat::{Stat, StatKey},
+    table::{self, Made},
     task::Task,
     tcp::{TcpCall, TcpSocket, TransitionKey, TransitionSum},
 };
 
-use crate::peer::Peer;
+use crate::{lifecycle, peer::Peer};
 
 /// Slots of [`FILTER`]; a power of two.
 pub const FILTER_SLOTS: u32 = 1 << 16;
@@ -129,8 +131,11 @@ pub static CONNECTING: LruHashMap<u64, Connecting> = LruHashMap::with_max_entrie
 #[map]
 pub static EPOLL: LruHashMap<EpollKey, u32> = LruHashMap::with_max_entries(8192, 0);
 
+/// Size of [`EVENTS`]; a power of two.
+pub const EVENTS_BYTES: u32 = 1 << 21;
+
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 21, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
 #[map]
 pub static LOSSES: Array<u64> = Array::with_max_entries(loss::slot::COUNT, 0);
@@ -180,6 +185,35 @@ pub static FAILING_ROWS: Array<u64> = Array::with_max_entries(1, 0);
 /// What [`crate::selftest`] found: see there.
 #[map]
 pub static SELFTEST: Array<u64> = Array::with_max_entries(16, 0);
+
+/// Rows made in the tables of [`table::slot`].
+#[map]
+static MADE: Array<u64> = Array::with_max_entries(table::slot::COUNT, 0);
+
+/// A row was made in a table, which happens seldom. Of two CPUs at once, both may tell or neither: the next ones do.
+#[inline(never)]
+pub fn made(table: u32) {
+    let Some(counter) = MADE.get_ptr_mut(table) else {
+        return;
+    };
+    atomic_add64(counter, 1);
+    // SAFETY: a live map value; a word is read whole.
+    let rows = unsafe { counter.read_volatile() };
+    let every = if table < table::slot::COUNT {
+        // SAFETY: the index was just checked.
+        unsafe { *table::TOLD_EVERY.get_unchecked(table as usize) }
+    } else {
+        return;
+    };
+    if rows & (every - 1) == 0 {
+        let record = Made {
+            event: event::MADE,
+            table,
+            rows,
+        };
+        lifecycle::wake((&raw const record).cast(), size_of::<Made>() as u64);
+    }
+}
 
 /// Adds one to a loss counter (see [`loss::slot`]).
 #[inline(always)]

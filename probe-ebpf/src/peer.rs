@@ -395,17 +395,33 @@ fn unix_path(address: u64, key: &mut PeerKey) -> Option<()> {
     Some(())
 }
 
+/// The port of a UDP socket that was just looked up, where it is one that others send to: the process chose it, as the kernel
+/// gives none outside of its range. 0 for any other socket.
+#[inline(always)]
+pub fn served_port(peer: &Peer) -> u16 {
+    // SAFETY: the scratch row belongs to this CPU, and tracepoint programs do not migrate.
+    let key = SCRATCH.get_ptr(IN_CALL).map(|key| unsafe { &*key });
+    let port = key.map_or(0, |key| key.local_port);
+    let given = config!(first_local_port) as u16..=config!(last_local_port) as u16;
+    if peer.protocol == IPPROTO_UDP && !given.contains(&port) {
+        port
+    } else {
+        0
+    }
+}
+
 /// Reads a `sockaddr` that the current process passed into [`SCRATCH`], for a call whose socket does not
-/// tell (a connect that failed at once, a datagram to an address).
+/// tell (a connect that failed at once, a datagram to an address). What is sent from a [`served_port`] to a port above it
+/// goes to a client: each of them asks from another port, which is left out, as it is of TCP's.
 #[inline(never)]
-pub fn of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) {
-    if try_of_sockaddr(address, len, protocol, into).is_none() {
+pub fn of_sockaddr(address: u64, len: u32, protocol: u8, from: u16, into: &mut Peer) {
+    if try_of_sockaddr(address, len, protocol, from, into).is_none() {
         lost(loss::slot::READ_FAILED);
     }
 }
 
 #[inline(always)]
-fn try_of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) -> Option<()> {
+fn try_of_sockaddr(address: u64, len: u32, protocol: u8, from: u16, into: &mut Peer) -> Option<()> {
     let key = SCRATCH.get_ptr_mut(IN_CALL)?;
     // SAFETY: the scratch row belongs to this CPU, and tracepoint programs do not migrate.
     let key = unsafe { &mut *key };
@@ -466,6 +482,11 @@ fn try_of_sockaddr(address: u64, len: u32, protocol: u8, into: &mut Peer) -> Opt
             key.addr[0] = 0;
             key.addr[1] = 0;
         }
+    }
+    if from != 0 && key.port > from {
+        key.flags = flag::INBOUND;
+        key.port = 0;
+        key.local_port = from;
     }
     into.id = id(key);
     into.flags = 0;

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::process::CommandExt,
     process::{Command, Output, Stdio},
 };
@@ -61,7 +62,13 @@ fn as_nobody(args: &[&str]) -> Output {
             .stdin(Stdio::null())
             .uid(65534)
             .gid(65534);
-        return command.output().expect("the copy starts");
+        // Until whoever forked meanwhile has become another program, it holds the copy open as we did.
+        loop {
+            match command.output() {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => continue,
+                output => return output.expect("the copy starts"),
+            }
+        }
     }
     command.output().expect("the binary starts")
 }

@@ -61,6 +61,8 @@ fn getppid() -> bool {
 pub struct Sample {
     /// CPU time of one call, ns, in the order of [`CALLS`].
     pub ns: Vec<f64>,
+    /// The same by the clock: what a process loses that is stopped for each call, too.
+    pub wall_ns: Vec<f64>,
     /// How many calls were made, in the same order.
     pub made: Vec<u64>,
 }
@@ -99,17 +101,18 @@ impl Worker {
         self.child.tell(ms)?;
         let numbers = self.child.recv()?;
         ensure!(
-            numbers.len() == CALLS.len() * 2,
+            numbers.len() == CALLS.len() * 3,
             "the worker is out of step"
         );
-        let (spent, made) = numbers.split_at(CALLS.len());
-        let ns = spent
-            .iter()
-            .zip(made)
-            .map(|(ns, n)| *ns as f64 / *n as f64)
-            .collect();
+        let (spent, rest) = numbers.split_at(CALLS.len());
+        let (wall, made) = rest.split_at(CALLS.len());
+        let each = |all: &[u64]| {
+            let all = all.iter().zip(made);
+            all.map(|(ns, n)| *ns as f64 / *n as f64).collect()
+        };
         Ok(Sample {
-            ns,
+            ns: each(spent),
+            wall_ns: each(wall),
             made: made.to_vec(),
         })
     }
@@ -127,7 +130,8 @@ fn work(link: &mut Link, cpu: usize) {
     link.send(&[]);
     loop {
         let wanted = link.wait() * 1_000_000;
-        let (mut spent, mut made) = ([0; CALLS.len()], [0; CALLS.len()]);
+        let (mut spent, mut wall) = ([0; CALLS.len()], [0; CALLS.len()]);
+        let mut made = [0; CALLS.len()];
         // The calls take turns batch by batch, so that all see the same minutes of the machine, and a tool
         // that does more now and then does it to all.
         while spent.iter().any(|ns| *ns < wanted) {
@@ -135,17 +139,18 @@ fn work(link: &mut Link, cpu: usize) {
                 if spent[index] >= wanted {
                     continue;
                 }
-                let before = sys::thread_cpu_ns();
+                let (before, began) = (sys::thread_cpu_ns(), sys::now_ns());
                 let mut right = true;
                 for _ in 0..BATCH {
                     right &= (call.make)(&mut place);
                 }
                 spent[index] += sys::thread_cpu_ns() - before;
+                wall[index] += sys::now_ns() - began;
                 made[index] += BATCH;
                 assert!(right, "{} does not return what it should", call.id);
             }
         }
-        link.send(&[spent, made].concat());
+        link.send(&[spent, wall, made].concat());
     }
 }
 

@@ -25,7 +25,7 @@ const NAMES: u64 = 500;
 /// Questions a second, for the cost of stallscope itself ...
 const RATE: u64 = 20_000;
 /// ... for so long: the time of some live pages.
-const PACED: Duration = Duration::from_secs(6);
+const PACED: Duration = Duration::from_secs(4);
 /// Another port: the calls are the same.
 const OTHER_PORT: u16 = 54;
 

@@ -25,7 +25,7 @@ const BATCH: u64 = 200;
 const BATCHES: u64 = 200;
 /// Files created per second while the watcher's own time is measured, and for how long.
 const PER_S: u64 = 5000;
-const STEADY: Duration = Duration::from_secs(8);
+const STEADY: Duration = Duration::from_secs(5);
 /// What a floor has to see of an open and its close.
 const CALLS: [&str; 2] = ["openat", "close"];
 

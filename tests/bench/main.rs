@@ -1,60 +1,70 @@
-//! Measures what watching costs the watched, and what a count of sockets costs; prints one JSON document.
+//! Measures what watching costs the watched, what the tool itself takes, and what it can carry; prints one JSON document.
 //!
 //! `cargo xtask bench` builds and starts this, and makes tables of what it prints.
 
 mod blocks;
 mod bpf;
 mod calls;
+mod census;
 mod dns;
 mod files;
 mod floor;
+mod load;
 mod overhead;
+mod own;
+mod peer;
+mod php;
 mod replay;
+mod ring;
+mod start;
 mod tcp;
 mod tool;
+mod tracers;
 mod udp;
 mod variant;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
+
+const USAGE: &str = "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | \
+                     bench tcp|udp|dns|files|php|ring|census|start|serve|view|replay ROUNDS STALLSCOPE";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["overhead", rounds, sample_ms, stallscope] => overhead::run(
-            rounds.parse().context("the number of rounds")?,
+            number(rounds)?,
             sample_ms.parse().context("the length of a sample")?,
             PathBuf::from(stallscope),
         )?,
-        ["tcp", rounds, stallscope] => tcp::run(
-            rounds.parse().context("the number of rounds")?,
-            PathBuf::from(stallscope),
-        )?,
-        ["dns", rounds, stallscope] => dns::run(
-            rounds.parse().context("the number of rounds")?,
-            PathBuf::from(stallscope),
-        )?,
-        ["udp", rounds, stallscope] => udp::run(
-            rounds.parse().context("the number of rounds")?,
-            PathBuf::from(stallscope),
-        )?,
-        ["files", rounds, stallscope] => files::run(
-            rounds.parse().context("the number of rounds")?,
-            Path::new(stallscope),
-        )?,
-        ["replay", rounds, stallscope] => replay::run(
-            rounds.parse().context("the number of rounds")?,
-            Path::new(stallscope),
-        )?,
-        _ => anyhow::bail!(
-            "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | bench tcp|udp|dns|files|replay ROUNDS STALLSCOPE"
-        ),
+        [what, rounds, stallscope] => {
+            let (rounds, path) = (number(rounds)?, PathBuf::from(stallscope));
+            match *what {
+                "tcp" => tcp::run(rounds, path)?,
+                "dns" => dns::run(rounds, path)?,
+                "udp" => udp::run(rounds, path)?,
+                "files" => files::run(rounds, &path)?,
+                "php" => php::run(rounds, path)?,
+                "ring" => ring::run(rounds, &path)?,
+                "census" => census::run(rounds, &path)?,
+                "start" => start::run(rounds, path)?,
+                "serve" => own::serve(rounds, &path)?,
+                "view" => own::view(rounds, &path)?,
+                "replay" => replay::run(rounds, &path)?,
+                _ => anyhow::bail!("{USAGE}"),
+            }
+        }
+        _ => anyhow::bail!("{USAGE}"),
     };
     println!("{result}");
     Ok(())
+}
+
+fn number(text: &str) -> anyhow::Result<usize> {
+    text.parse().context("the number of rounds")
 }
 
 /// On what is measured.

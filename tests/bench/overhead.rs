@@ -1,5 +1,5 @@
 //! Measures what watching costs the watched: the time of single system calls with nothing attached, with
-//! empty programs (the floor), with bpftrace and with stallscope, in one run.
+//! empty programs (the floor), with bpftrace, perf trace and strace, and with stallscope, in one run.
 //!
 //! Variants take turns in every round, in another order each time, so that a machine that slows down slows
 //! them all down. What a tool says it counted is compared with what was called: a sample taken while the
@@ -14,7 +14,7 @@ use stallscope::attach::tracefs;
 use crate::{
     add, bpf,
     calls::{self, CALLS, Worker},
-    machine, order,
+    machine, order, tracers,
     variant::{self, Bench, VARIANTS},
 };
 
@@ -40,10 +40,9 @@ pub fn run(rounds: usize, sample_ms: u64, stallscope: PathBuf) -> anyhow::Result
         stallscope,
         bpftrace: variant::bpftrace(),
         sample_ms,
-        cpus,
     };
 
-    let mut samples: Map<String, Value> = Map::new();
+    let (mut samples, mut wall): (Map<String, Value>, _) = (Map::new(), Map::new());
     let mut tools: Map<String, Value> = Map::new();
     let (mut blocks, mut disturbed) = (0, 0);
     for round in 0..rounds {
@@ -58,12 +57,10 @@ pub fn run(rounds: usize, sample_ms: u64, stallscope: PathBuf) -> anyhow::Result
             let Some(block) = block else { continue };
             blocks += 1;
             disturbed += usize::from(!before || !bpf::wait_until_alone(Duration::ZERO));
-            for (row, costs) in block.rows {
-                add(
-                    &mut samples,
-                    row,
-                    CALLS.iter().map(|call| call.id).zip(costs),
-                );
+            for (row, sample) in block.rows {
+                let ids = || CALLS.iter().map(|call| call.id);
+                add(&mut samples, row, ids().zip(sample.ns));
+                add(&mut wall, row, ids().zip(sample.wall_ns));
             }
             add(&mut tools, variant.id, block.tool);
         }
@@ -79,7 +76,10 @@ pub fn run(rounds: usize, sample_ms: u64, stallscope: PathBuf) -> anyhow::Result
         ),
         ("blocks".into(), json!(blocks)),
         ("disturbed_blocks".into(), json!(disturbed)),
+        ("perf".into(), json!(tracers::version("perf"))),
+        ("strace".into(), json!(tracers::version("strace"))),
         ("ns".into(), samples.into()),
+        ("wall_ns".into(), wall.into()),
         ("tools".into(), tools.into()),
     ]);
     Ok(result.into())

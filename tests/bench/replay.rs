@@ -21,6 +21,8 @@ use stallscope::collect::{
     recording::{Frame, Full, Header, Writer},
 };
 
+use crate::tool;
+
 const MS: u64 = 1_000_000;
 const S: u64 = 1000 * MS;
 /// CLOCK_MONOTONIC when recording begins.
@@ -100,21 +102,16 @@ impl Replay {
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
             .spawn()?;
-        // SAFETY: a rusage of zeroes is valid.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        let pid = process.id() as i32;
-        // SAFETY: our own child, not yet reaped; the result is a valid rusage.
-        let reaped = unsafe { libc::wait4(pid, std::ptr::null_mut(), 0, &raw mut usage) };
+        let ended = tool::wait(&process, 0)?;
+        let (_, usage) = ended.context("it did not end")?;
         let wall_s = begun.elapsed().as_secs_f64();
-        ensure!(reaped == pid, "wait4: {}", std::io::Error::last_os_error());
-        let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
         std::io::Seek::rewind(&mut stdout)?;
         let report: Value = serde_json::from_reader(stdout).context("the report")?;
         let groups = report["signals"]["requests"].as_array();
         let groups = groups.context("no groups in the report")?;
         Ok(Self {
             wall_s,
-            cpu_s: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+            cpu_s: tool::cpu_ms(&usage) / 1e3,
             peak_rss: usage.ru_maxrss as f64 * 1024.0,
             requests: groups.iter().filter_map(|g| g["requests"].as_u64()).sum(),
         })
@@ -176,7 +173,7 @@ fn peer_key(n: u64) -> PeerKey {
 }
 
 /// A page that asks three peers, 24 times.
-fn request(number: u64, end_ns: u64, workers: u32) -> Request {
+pub fn request(number: u64, end_ns: u64, workers: u32) -> Request {
     let pid = 1000 + (number % u64::from(workers)) as u32;
     let mut request = Request {
         flags: flag::GOT_DATA | flag::FASTCGI,

@@ -3,13 +3,14 @@
 use std::{
     fs::File,
     io::{Read as _, Seek as _},
+    os::fd::AsRawFd as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{bail, ensure};
-use probe_tests::programs;
+use probe_tests::{programs, sys};
 
 /// How long a tool may take to detach and end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,13 +27,26 @@ pub struct Tool {
 pub struct Output {
     /// Standard output.
     pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
     /// Its largest resident memory, bytes.
     pub peak_rss: u64,
 }
 
 impl Tool {
-    /// Starts it and waits until it has attached.
+    /// Starts it and waits until it has attached: until it has programs loaded, has taken over Ctrl-C (stallscope does so once everything is
+    /// attached), and no descriptor has come or gone for a while.
     pub fn start_attached(command: &mut Command) -> anyhow::Result<Self> {
+        Self::start_until(command, |pid| {
+            !programs::held_by(pid).0.is_empty() && programs::handles(pid, libc::SIGINT)
+        })
+    }
+
+    /// The same for one that attaches in another way: until `attached` says so of its process, and no descriptor has come or gone for a while.
+    pub fn start_until(
+        command: &mut Command,
+        attached: impl Fn(u32) -> bool,
+    ) -> anyhow::Result<Self> {
         let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let process = command
             .stdin(Stdio::null())
@@ -45,13 +59,11 @@ impl Tool {
             stderr,
             ended: false,
         };
-        tool.wait_until_attached()?;
+        tool.wait_until(attached)?;
         Ok(tool)
     }
 
-    /// Waits until it has programs loaded, has taken over Ctrl-C (stallscope does so once everything is attached),
-    /// and no descriptor has come or gone for a while.
-    fn wait_until_attached(&mut self) -> anyhow::Result<()> {
+    fn wait_until(&mut self, attached: impl Fn(u32) -> bool) -> anyhow::Result<()> {
         const QUIET: Duration = Duration::from_millis(400);
         let pid = self.process.id();
         let begun = Instant::now();
@@ -63,8 +75,7 @@ impl Tool {
             }
             let descriptors =
                 std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-            let ready =
-                !programs::held_by(pid).0.is_empty() && programs::handles(pid, libc::SIGINT);
+            let ready = attached(pid);
             if descriptors != last || !ready {
                 (last, since) = (descriptors, Instant::now());
             } else if since.elapsed() > QUIET {
@@ -77,45 +88,53 @@ impl Tool {
 
     /// CPU time of its threads so far, ns.
     pub fn cpu_ns(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id()));
-        let tasks = tasks.into_iter().flatten().filter_map(Result::ok);
-        // On a CPU, waiting for one, time slices.
-        let ran = |task: std::fs::DirEntry| -> Option<u64> {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse().ok()
-        };
-        tasks.filter_map(ran).sum()
+        cpu_ns(self.process.id())
     }
 
-    /// Ends it and takes its report.
-    pub fn interrupt(mut self) -> anyhow::Result<Output> {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends one that has nothing to report.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.signal(libc::SIGTERM);
+        self.reap().map(drop)
+    }
+
+    /// Ends it and takes its report, of which there must be one.
+    pub fn interrupt(self) -> anyhow::Result<Output> {
+        let output = self.end()?;
+        ensure!(
+            !output.stdout.is_empty(),
+            "it reports nothing: {}",
+            output.stderr
+        );
+        Ok(output)
+    }
+
+    /// Ends it and takes what it wrote, to wherever it did.
+    pub fn end(mut self) -> anyhow::Result<Output> {
         self.signal(libc::SIGINT);
         let peak_rss = self.reap()?;
-        let stdout = text(&mut self.stdout)?;
-        ensure!(
-            !stdout.is_empty(),
-            "it reports nothing: {}",
-            text(&mut self.stderr)?
-        );
-        Ok(Output { stdout, peak_rss })
+        let (stdout, stderr) = (text(&mut self.stdout)?, text(&mut self.stderr)?);
+        Ok(Output {
+            stdout,
+            stderr,
+            peak_rss,
+        })
     }
 
     /// Waits for its end, which comes after it has detached; its largest resident memory, bytes.
     fn reap(&mut self) -> anyhow::Result<u64> {
         let begun = Instant::now();
         loop {
-            // SAFETY: a rusage of zeroes is valid.
-            let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-            let pid = self.process.id() as i32;
-            // SAFETY: our own child, not yet reaped; the result is a valid rusage.
-            let r =
-                unsafe { libc::wait4(pid, std::ptr::null_mut(), libc::WNOHANG, &raw mut usage) };
-            if r == pid {
+            if let Some((_, usage)) = wait(&self.process, libc::WNOHANG)? {
                 self.ended = true;
                 return Ok(usage.ru_maxrss as u64 * 1024);
             }
-            ensure!(r == 0, "wait4: {}", std::io::Error::last_os_error());
             if begun.elapsed() > PATIENCE {
+                let pid = self.process.id();
                 let about = |file| {
                     std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
                 };
@@ -140,9 +159,81 @@ impl Drop for Tool {
     }
 }
 
-/// Runs a tool that is told to end at once, and returns the time from its start to the first byte of its
-/// result, ms. What some print before they attach is not a result: lines until `skip` says no are skipped.
-pub fn first_data(command: &mut Command, skip: fn(&str) -> bool) -> anyhow::Result<f64> {
+/// CPU time of a process's threads so far, ns; that of threads that have ended is not in it.
+pub fn cpu_ns(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().filter_map(Result::ok);
+    // On a CPU, waiting for one, time slices.
+    let ran = |task: std::fs::DirEntry| -> Option<u64> {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    tasks.filter_map(ran).sum()
+}
+
+/// What a command took from its start to its end.
+pub struct Run {
+    /// By the clock, ms.
+    pub wall_ms: f64,
+    /// CPU time of its own and of all that it started and waited for, ms.
+    pub cpu_ms: f64,
+    /// Standard output.
+    pub stdout: String,
+}
+
+/// Runs a command to its end.
+pub fn to_its_end(command: &mut Command) -> anyhow::Result<Run> {
+    let mut stdout = tempfile::tempfile()?;
+    let begun = Instant::now();
+    let process = command
+        .stdin(Stdio::null())
+        .stdout(stdout.try_clone()?)
+        .stderr(Stdio::null())
+        .spawn()?;
+    let (status, usage) = wait(&process, 0)?.ok_or_else(|| anyhow::anyhow!("it did not end"))?;
+    let wall_ms = begun.elapsed().as_secs_f64() * 1e3;
+    ensure!(status == 0, "{:?} failed", command.get_program());
+    Ok(Run {
+        wall_ms,
+        cpu_ms: cpu_ms(&usage),
+        stdout: text(&mut stdout)?,
+    })
+}
+
+/// Waits for a child of ours as wait4(2) does: its status and what it took, or `None` when it has not ended and `options` say not to wait.
+pub fn wait(process: &Child, options: i32) -> anyhow::Result<Option<(i32, libc::rusage)>> {
+    // SAFETY: a rusage of zeroes is valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let (pid, mut status) = (process.id() as i32, 0);
+    // SAFETY: our own child, not yet reaped; the results are a number and a valid rusage.
+    let r = unsafe { libc::wait4(pid, &raw mut status, options, &raw mut usage) };
+    ensure!(r >= 0, "wait4: {}", std::io::Error::last_os_error());
+    Ok((r == pid).then_some((status, usage)))
+}
+
+/// CPU time, in the kernel and out of it, ms.
+pub fn cpu_ms(usage: &libc::rusage) -> f64 {
+    let ms = |t: libc::timeval| t.tv_sec as f64 * 1e3 + t.tv_usec as f64 / 1e3;
+    ms(usage.ru_utime) + ms(usage.ru_stime)
+}
+
+/// What a tool took until there was something to read.
+pub struct First {
+    /// From its start to the first byte of its result, ms.
+    pub ms: f64,
+    /// CPU time of the whole run, which ends right after, ms.
+    pub cpu_ms: f64,
+    /// Its largest resident memory, bytes.
+    pub peak_rss: u64,
+}
+
+/// Runs a tool until its first result is there; one that `goes_on` is ended then. What some print before they attach is not a result: lines
+/// are skipped for which `skip` says so.
+pub fn first_data(
+    command: &mut Command,
+    skip: fn(&str) -> bool,
+    goes_on: bool,
+) -> anyhow::Result<First> {
     let begun = Instant::now();
     let mut process = command
         .stdin(Stdio::null())
@@ -154,20 +245,36 @@ pub fn first_data(command: &mut Command, skip: fn(&str) -> bool) -> anyhow::Resu
     if let Some(mut stdout) = process.stdout.take() {
         let mut bytes = [0; 4096];
         loop {
-            let n = stdout.read(&mut bytes)?;
+            let mut readable = [sys::pollfd(stdout.as_raw_fd(), libc::POLLIN)];
+            let silent = sys::poll(&mut readable, PATIENCE.as_millis() as i32) == Ok(0);
+            let n = if silent { 0 } else { stdout.read(&mut bytes)? };
             if n == 0 {
                 break;
             }
+            if first.is_some() {
+                continue;
+            }
             all.push_str(&String::from_utf8_lossy(&bytes[..n]));
-            if first.is_none() && all.lines().any(|line| !skip(line)) {
+            if all.lines().any(|line| !skip(line)) {
                 first = Some(begun.elapsed());
+                if goes_on {
+                    // SAFETY: our own child, not yet reaped, so the pid is still its.
+                    unsafe { libc::kill(process.id() as i32, libc::SIGINT) };
+                }
             }
         }
     }
+    if first.is_none() {
+        let _ = process.kill();
+    }
     // It detaches before it ends.
-    process.wait()?;
+    let (_, usage) = wait(&process, 0)?.ok_or_else(|| anyhow::anyhow!("it did not end"))?;
     match first {
-        Some(time) => Ok(time.as_secs_f64() * 1000.0),
+        Some(time) => Ok(First {
+            ms: time.as_secs_f64() * 1000.0,
+            cpu_ms: cpu_ms(&usage),
+            peak_rss: usage.ru_maxrss as u64 * 1024,
+        }),
         None => bail!("{:?} prints nothing", command.get_program()),
     }
 }

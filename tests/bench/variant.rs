@@ -7,13 +7,14 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::{
-    calls::{self, COMM, Sample, Worker},
+    calls::{COMM, Sample, Worker},
     floor,
     tool::{self, Tool},
+    tracers,
 };
 
 /// The calls that tools trace here, as their tracepoints spell them.
-const TRACED: [&str; 2] = ["poll", "recvfrom"];
+pub const TRACED: [&str; 2] = ["poll", "recvfrom"];
 
 /// What every variant works with.
 pub struct Bench {
@@ -29,8 +30,6 @@ pub struct Bench {
     pub bpftrace: Option<Bpftrace>,
     /// CPU time for each call of a sample, ms.
     pub sample_ms: u64,
-    /// CPUs of this machine.
-    pub cpus: usize,
 }
 
 /// bpftrace.
@@ -49,8 +48,8 @@ impl Bpftrace {
 
 /// What one block gives.
 pub struct Block {
-    /// Rows of the table with ns per call, in the order of [`crate::calls::CALLS`].
-    pub rows: Vec<(&'static str, Vec<f64>)>,
+    /// Rows of the table: what calls cost.
+    pub rows: Vec<(&'static str, Sample)>,
     /// What the tool itself needed.
     pub tool: Vec<(&'static str, f64)>,
 }
@@ -94,8 +93,12 @@ pub const VARIANTS: &[Variant] = &[
         run: diagnose_all,
     },
     Variant {
-        id: "start",
-        run: start,
+        id: "perf_trace",
+        run: tracers::perf_trace,
+    },
+    Variant {
+        id: "strace",
+        run: tracers::strace,
     },
 ];
 
@@ -109,7 +112,7 @@ pub fn bpftrace() -> Option<Bpftrace> {
 fn nothing(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
     let sample = bench.target.sample(bench.sample_ms)?;
     Ok(Some(Block {
-        rows: vec![("nothing", sample.ns)],
+        rows: vec![("nothing", sample)],
         tool: vec![],
     }))
 }
@@ -119,7 +122,7 @@ fn empty_programs(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
     let sample = bench.target.sample(bench.sample_ms)?;
     drop(floor);
     Ok(Some(Block {
-        rows: vec![("floor", sample.ns)],
+        rows: vec![("floor", sample)],
         tool: vec![],
     }))
 }
@@ -141,7 +144,7 @@ fn bpftrace_count(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
     });
     equal(counted, traced(&sample))?;
     Ok(Some(Block {
-        rows: vec![("bpftrace_count", sample.ns)],
+        rows: vec![("bpftrace_count", sample)],
         tool: vec![rss(&output)],
     }))
 }
@@ -184,7 +187,7 @@ fn bpftrace_hist(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
         .sum();
     equal(Some(counted), traced(&sample))?;
     Ok(Some(Block {
-        rows: vec![("bpftrace_hist", sample.ns)],
+        rows: vec![("bpftrace_hist", sample)],
         tool: vec![rss(&output)],
     }))
 }
@@ -218,7 +221,7 @@ fn count(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
         traced(&sample),
     )?;
     Ok(Some(Block {
-        rows: vec![("count", sample.ns)],
+        rows: vec![("count", sample)],
         tool: vec![rss(&output)],
     }))
 }
@@ -250,7 +253,7 @@ fn diagnose(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
     );
     let own_start = json["cost"]["start_ns"].as_f64().unwrap_or(f64::NAN) / 1e6;
     Ok(Some(Block {
-        rows: vec![("target", sample.ns), ("non_target", beside.ns)],
+        rows: vec![("target", sample), ("non_target", beside)],
         tool: vec![rss(&output), ("own_start_ms", own_start)],
     }))
 }
@@ -264,55 +267,17 @@ fn diagnose_all(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
     let json: Value = serde_json::from_str(&output.stdout).context("the report of diagnose")?;
     check_calls(&json, bench.target.pid(), &sample)?;
     Ok(Some(Block {
-        rows: vec![("follow_all", sample.ns)],
+        rows: vec![("follow_all", sample)],
         tool: vec![rss(&output)],
     }))
 }
 
-/// How long each tool takes from its start to its first result when it is told to watch for 1 ms.
-fn start(bench: &mut Bench) -> anyhow::Result<Option<Block>> {
-    // As a user would start it: on any CPU.
-    calls::pin(0..bench.cpus)?;
-    let stallscope = || Command::new(&bench.stallscope);
-    let pid = bench.target.pid().to_string();
-    let mut times = vec![
-        (
-            "diagnose_ms",
-            tool::first_data(
-                stallscope().args(["diagnose", "-d", "1ms", "--pid", &pid]),
-                str::is_empty,
-            )?,
-        ),
-        (
-            "count_ms",
-            tool::first_data(
-                stallscope().args(["count", "poll", "-d", "1ms"]),
-                str::is_empty,
-            )?,
-        ),
-    ];
-    if let Some(bpftrace) = &bench.bpftrace {
-        let script = format!(
-            "{} interval:ms:1 {{ printf(\"data\\n\"); exit(); }}",
-            histogram_script()
-        );
-        let mut command = bpftrace.command();
-        let time = tool::first_data(command.args(["-e", &script]), |line| !line.contains("data"))?;
-        times.push(("bpftrace_ms", time));
-    }
-    calls::pin(0..1)?;
-    Ok(Some(Block {
-        rows: vec![],
-        tool: times,
-    }))
-}
-
-fn rss(output: &tool::Output) -> (&'static str, f64) {
+pub fn rss(output: &tool::Output) -> (&'static str, f64) {
     ("peak_rss_bytes", output.peak_rss as f64)
 }
 
 /// How many calls of a sample were of the kinds that are traced.
-fn traced(sample: &Sample) -> u64 {
+pub fn traced(sample: &Sample) -> u64 {
     ["poll_none", "poll_socket", "recv_again"]
         .map(|id| sample.made(id))
         .iter()
@@ -339,7 +304,8 @@ fn check_calls(json: &Value, pid: u32, sample: &Sample) -> anyhow::Result<()> {
     equal(Some(of("recvfrom")), sample.made("recv_again"))
 }
 
-fn equal(counted: Option<u64>, made: u64) -> anyhow::Result<()> {
+/// A tool that counted anything else than what was made has not done its work.
+pub fn equal(counted: Option<u64>, made: u64) -> anyhow::Result<()> {
     ensure!(
         counted == Some(made),
         "{made} calls were made, but it says {counted:?}"

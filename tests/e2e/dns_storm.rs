@@ -6,12 +6,11 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Context as _, ensure};
 use probe_tests::{
     netns::{self, Netns},
+    report::{Report, evidence, measured},
     tool::Tool,
     web::{self, FastCgi, ResolvConf, Settings, Stack, Unbound},
 };
 use serde_json::Value;
-
-use crate::report::{Report, evidence, measured};
 
 const SERVER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// So many ask at once.

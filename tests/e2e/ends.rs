@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write as _,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -10,13 +11,14 @@ use std::{
 use anyhow::{Context as _, ensure};
 use probe_tests::{
     child::{self, Spawned},
-    prefork, programs, sys,
+    memory::{self, MemoryGroup},
+    prefork, programs,
+    report::Report,
+    sys,
     tool::{self, Tool},
     upstream::{Behaviour, Upstream},
     web::{FastCgi, Settings, Stack},
 };
-
-use crate::report::Report;
 
 /// A name that would clear the screen, turn text around, and break a line, and is not UTF-8.
 const HOSTILE: &[u8] = b"\x1b[2J\n\xff\xe2\x80\xae<b>";
@@ -115,6 +117,68 @@ pub fn kill_9_leaves_nothing() -> anyhow::Result<()> {
         programs::wait_until_gone(&of_programs, &of_maps)?;
     }
     ensure!(mounts()? == before, "a mount stays behind");
+    Ok(())
+}
+
+/// Memory that the group of a case may take, bytes, and what something in it asks for.
+const LITTLE: u64 = 16 << 20;
+const MUCH: usize = 256 << 20;
+
+pub fn the_oom_killer_leaves_nothing() -> anyhow::Result<()> {
+    let before = mounts()?;
+    for args in [
+        &["diagnose", "--duration", "60s"][..],
+        &["count", "connect", "poll", "--duration", "60s"][..],
+    ] {
+        let mut tool = Tool::start_attached(args)?;
+        let (of_programs, of_maps) = loaded(&tool)?;
+        match MemoryGroup::make() {
+            Some(group) => run_out_of_memory(&mut tool, &group)?,
+            None => {
+                print!("(no memory cgroup here: the next allocation fails instead) ");
+                memory::refuse_more(tool.pid())?;
+                // What it writes now takes memory. It aborts, or panics where a thread has no stack.
+                tool.signal(libc::SIGINT);
+                let output = tool.finish()?;
+                let words = ["allocat", "spawn thread"];
+                let said = words.iter().any(|word| output.stderr.contains(word));
+                ensure!(
+                    matches!(output.code, None | Some(101)) && said,
+                    "{}",
+                    output.stderr
+                );
+            }
+        }
+        programs::wait_until_gone(&of_programs, &of_maps)?;
+    }
+    ensure!(mounts()? == before, "a mount stays behind");
+    Ok(())
+}
+
+/// Has the kernel kill the tool for want of memory, which something else in its group takes.
+fn run_out_of_memory(tool: &mut Tool, group: &MemoryGroup) -> anyhow::Result<()> {
+    // tail keeps a line that does not end. It begins small: of a fork of ours the kernel would think more than of the tool.
+    let mut hog = Command::new("sh")
+        .args(["-c", "read go && head -c \"$0\" /dev/zero | tail | wc -c"])
+        .arg(MUCH.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    group.add(tool.pid())?;
+    group.add(hog.id())?;
+    memory::kill_first(tool.pid())?;
+    group.set_limit(LITTLE)?;
+    hog.stdin.take().context("no pipe")?.write_all(b"go\n")?;
+    hog.wait()?;
+    let output = tool.finish()?;
+    ensure!(
+        output.code.is_none(),
+        "{:?}: {}",
+        output.code,
+        output.stderr
+    );
+    ensure!(group.kills()? > 0, "something else ended it");
     Ok(())
 }
 

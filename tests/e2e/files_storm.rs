@@ -2,8 +2,6 @@
 //! the end of the inodes, foretold before it comes.
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -11,12 +9,11 @@ use std::{
 use anyhow::{Context as _, ensure};
 use probe_tests::{
     ext4::Ext4,
+    report::{Report, evidence, measured},
     tool::Tool,
     web::{self, FastCgi, Settings, Stack},
 };
 use serde_json::Value;
-
-use crate::report::{Report, evidence, measured};
 
 /// Files that one visit makes.
 const FILES: u64 = 300;
@@ -28,13 +25,6 @@ fn stack(pool: &str) -> anyhow::Result<Stack> {
         fastcgi: FastCgi::Unix,
         keep_conn: false,
     })
-}
-
-/// A directory that the workers, which are not root, may write to.
-fn open_directory(at: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(at)?;
-    fs::set_permissions(at, fs::Permissions::from_mode(0o777))?;
-    Ok(())
 }
 
 fn page(dir: &Path, cached: bool) -> String {
@@ -79,7 +69,7 @@ pub fn a_page_that_makes_300_files_is_named_with_its_directory() -> anyhow::Resu
     web::open_to_all(place.path())?;
     // A name is hostile input.
     let dir = place.path().join("c\u{e9}sar cache");
-    open_directory(&dir)?;
+    web::writable_to_all(&dir)?;
     let stack = stack(&pool)?;
     let tool = Tool::start_attached(&["diagnose", "--pool", &pool, "--duration", "60s", "--json"])?;
     let url = page(&dir, false)
@@ -140,7 +130,7 @@ pub fn a_page_that_reads_a_cache_is_no_finding() -> anyhow::Result<()> {
     let place = tempfile::tempdir()?;
     web::open_to_all(place.path())?;
     let dir = place.path().join("cache");
-    open_directory(&dir)?;
+    web::writable_to_all(&dir)?;
     let stack = stack(&pool)?;
     let first = web::get_many(stack.addr, &page(&dir, true), 1, 1)?;
     ensure!(made(&first)?.0 == FILES, "the cache is not filled");
@@ -174,7 +164,7 @@ pub fn the_end_of_the_inodes_is_foretold() -> anyhow::Result<()> {
     let ext4 = Ext4::with_inodes(INODES)?;
     web::open_to_all(ext4.place())?;
     let dir = ext4.dir.join("css");
-    open_directory(&dir)?;
+    web::writable_to_all(&dir)?;
     let stack = stack(&pool)?;
     let url = page(&dir, false);
 
@@ -247,7 +237,7 @@ pub fn refused_creations_name_who_and_where() -> anyhow::Result<()> {
     let ext4 = Ext4::with_inodes(400)?;
     web::open_to_all(ext4.place())?;
     let dir = ext4.dir.join("css");
-    open_directory(&dir)?;
+    web::writable_to_all(&dir)?;
     let stack = stack(&pool)?;
     let tool = Tool::start_attached(&["diagnose", "--pool", &pool, "--duration", "60s", "--json"])?;
     let url = page(&dir, false);

@@ -4,11 +4,10 @@ use std::{path::Path, time::Duration};
 
 use anyhow::ensure;
 use probe_tests::{
+    report::Report,
     tool::Tool,
     web::{self, FastCgi, Settings, Stack},
 };
-
-use crate::report::Report;
 
 fn stack(pool: &str, keep_conn: bool) -> anyhow::Result<Stack> {
     Stack::start(Settings {

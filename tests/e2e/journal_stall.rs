@@ -9,13 +9,12 @@ use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use probe_tests::{
-    bpftrace::Bpftrace,
+    bpftrace::{Commits, quantile},
     ext4::Ext4,
+    report::{Report, evidence},
     tool::{Output, Tool},
     web::{self, FastCgi, Settings, Stack},
 };
-
-use crate::report::{Report, evidence};
 
 const WORKERS: usize = 4;
 /// Files that a page writes; it syncs the last.
@@ -45,19 +44,14 @@ fn serve(disk: &Ext4, requests: usize) -> anyhow::Result<Run> {
         fastcgi: FastCgi::Unix,
         keep_conn: false,
     })?;
-    let bpftrace = commits_beside(disk)?;
+    let bpftrace = Commits::start(disk.number)?;
     let tool = Tool::start_attached(&["diagnose", "--pool", &pool, "--duration", "90s", "--json"])?;
     let page = format!("/write.php?n={FILES}&dir={}", disk.dir.display());
     let answers = web::get_many(stack.addr, &page, requests, WORKERS)?;
     // The worker has a few more calls to make after its answer.
     std::thread::sleep(Duration::from_millis(100));
     let output = tool.interrupt()?;
-    let text = bpftrace.end()?;
-    let mut beside: Vec<u64> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("commit ")?.parse().ok())
-        .collect();
-    beside.sort_unstable();
+    let beside = bpftrace.end()?;
     let mut fsync_ns = 0;
     for answer in &answers {
         let json: serde_json::Value = serde_json::from_str(&answer.body)
@@ -71,24 +65,6 @@ fn serve(disk: &Ext4, requests: usize) -> anyhow::Result<Run> {
         fsync_ns,
         pool,
     })
-}
-
-/// bpftrace, which prints how long each commit of a file system took.
-fn commits_beside(disk: &Ext4) -> anyhow::Result<Bpftrace> {
-    let (major, minor) = disk.number;
-    let dev = major << 20 | minor;
-    let script = format!(
-        "tracepoint:jbd2:jbd2_start_commit /args->dev == {dev}/ {{ @start = nsecs; }} \
-         tracepoint:jbd2:jbd2_end_commit /args->dev == {dev} && @start/ \
-         {{ printf(\"commit %llu\\n\", nsecs - @start); @start = 0; }}"
-    );
-    Bpftrace::start(&script, 2)
-}
-
-/// The value that a share of them does not exceed, as the tool has it: the nearest rank.
-fn quantile(sorted: &[u64], q: f64) -> u64 {
-    let rank = (sorted.len() as f64 * q).ceil() as usize;
-    sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
 pub fn a_throttled_device_is_named_with_its_victims() -> anyhow::Result<()> {

@@ -9,9 +9,14 @@ mod files_storm;
 mod healthy;
 mod journal_stall;
 mod other_servers;
+mod otlp;
+mod prometheus;
+mod prometheus_panels;
 mod replay;
-mod report;
 mod saturated;
+mod serve;
+mod service;
+mod signals;
 mod slow;
 mod tcp_census;
 mod tcp_command;
@@ -22,10 +27,11 @@ mod tcp_ports;
 mod tcp_queues;
 mod udp_overflow;
 mod view;
+mod watch;
 
 use std::process::ExitCode;
 
-use probe_tests::{harness, tests};
+use probe_tests::{harness, otlp as otlp_collector, tests};
 
 const TESTS: &[harness::Test] = tests! {
     slow::{
@@ -95,6 +101,11 @@ const TESTS: &[harness::Test] = tests! {
         a_resolver_that_stands_still_is_one_cause_with_its_symptom,
         the_same_load_with_answers_is_no_finding,
     }
+    signals::{
+        a_silent_name_server_is_named_with_the_time_that_it_costs,
+        a_storm_of_small_files_is_counted_with_its_directory,
+        a_slow_journal_is_named_with_who_waits,
+    }
     files_storm::{
         a_page_that_makes_300_files_is_named_with_its_directory,
         a_page_that_reads_a_cache_is_no_finding,
@@ -123,15 +134,68 @@ const TESTS: &[harness::Test] = tests! {
         a_killed_recording_can_be_replayed_and_a_minute_is_small,
         a_full_disk_ends_a_recording_but_no_report,
     }
+    otlp::{
+        metrics_and_an_incident_arrive_by_grpc,
+        metrics_and_an_incident_arrive_by_http,
+        a_collector_that_was_away_has_everything_in_the_end,
+        what_is_wrong_with_the_collectors_address_is_said_at_once,
+    }
+    service::{
+        the_units_capabilities_are_enough_and_some_are_given_up,
+        root_keeps_no_more_than_watching_needs,
+        each_missing_capability_is_named,
+    }
+    prometheus::{
+        promtool_has_nothing_to_say_about_the_rules,
+        alerts_fire_for_the_incident_only_and_every_panel_has_data,
+        what_runs_out_is_on_its_panel,
+    }
+    watch::{
+        an_incident_is_saved_with_what_led_to_it_and_told_once,
+        a_pool_that_is_gone_and_back_is_watched_again,
+        one_directory_is_for_one_and_kill_9_leaves_nothing_but_the_ring,
+        a_bad_configuration_changes_nothing,
+        a_full_disk_ends_no_watching_and_is_used_again,
+        it_keeps_its_memory_under_churn,
+    }
+    serve::{
+        what_it_counts_equals_the_access_log_and_the_peer,
+        a_hundred_scrapes_at_once_are_served_beside_slow_and_rude_clients,
+        only_what_is_asked_rightly_is_answered,
+        sighup_takes_over_a_new_certificate_and_keeps_the_old_one_beside_a_bad_one,
+        what_cannot_be_served_is_one_line_before_anything_is_attached,
+        a_unix_socket_is_for_its_group_and_goes_with_its_process,
+    }
     ends::{
         the_text_report_names_the_cause_and_holds_no_raw_bytes,
         sigterm_ends_with_a_report_and_leaves_nothing,
         kill_9_leaves_nothing,
+        the_oom_killer_leaves_nothing,
         a_pool_that_ends_while_watched_ends_the_run,
         a_closed_stdout_is_no_panic,
     }
 };
 
+/// A scenario for each signal that needs none of Debian's packages: what `--guest` runs, in the guests of `cargo xtask vm`.
+const GUEST: &[&str] = &[
+    "other_servers::a_redis_like_peer_opened_before_attach_is_named",
+    "tcp_ports::exhaustion_is_foretold_then_counted",
+    "tcp_half_closed::the_peer_that_does_not_close_is_named_with_who_holds",
+    "tcp_queues::dropped_handshakes_equal_the_kernels_counter",
+    "tcp_gaps::a_tcp_listener_that_restarts",
+    "udp_overflow::a_slow_reader_is_named_with_each_datagram_that_it_lost",
+    "signals::a_silent_name_server_is_named_with_the_time_that_it_costs",
+    "signals::a_storm_of_small_files_is_counted_with_its_directory",
+    "signals::a_slow_journal_is_named_with_who_waits",
+];
+
 fn main() -> ExitCode {
-    harness::run("e2e", TESTS, || Ok(()))
+    let guest = std::env::args().any(|arg| arg == "--guest");
+    let wanted = |test: &&harness::Test| !guest || GUEST.contains(&test.name);
+    let tests: Vec<harness::Test> = TESTS.iter().filter(wanted).copied().collect();
+    if guest && tests.len() != GUEST.len() {
+        eprintln!("e2e: GUEST names a case that does not exist");
+        return ExitCode::FAILURE;
+    }
+    harness::run("e2e", &tests, otlp_collector::prepare)
 }

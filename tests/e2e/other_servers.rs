@@ -4,13 +4,13 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use probe_tests::{
-    child, prefork, sys,
+    child, prefork,
+    report::{Report, culprit},
+    sys,
     tool::Tool,
     upstream::{Behaviour, Upstream},
     web::{self, Gunicorn},
 };
-
-use crate::report::{Report, culprit};
 
 pub fn gunicorn_is_known_by_behaviour() -> anyhow::Result<()> {
     const REQUESTS: usize = 12;

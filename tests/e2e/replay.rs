@@ -10,12 +10,11 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use probe_tests::{
+    report::{Report, culprit},
     tool::{self, Tool},
     upstream::{Behaviour, Upstream},
     web::{self, FastCgi, Settings, Stack},
 };
-
-use crate::report::{Report, culprit};
 
 const WORKERS: usize = 4;
 /// Calls of a page, one after the other, as in incident A.

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use probe_tests::{
+    report::Report,
     tool::Tool,
     upstream::{Behaviour, Upstream},
     web::{self, FastCgi, Settings, Stack},
 };
-
-use crate::report::Report;
 
 const WORKERS: usize = 4;
 /// So many at once: twelve of them wait.

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use probe_tests::{
+    report::{Report, culprit, evidence, measured},
     sys,
     tool::Tool,
     upstream::{Behaviour, Upstream},
     watch::ms,
     web::{self, FastCgi, Settings, Stack},
 };
-
-use crate::report::{Report, culprit, evidence, measured};
 
 const WORKERS: usize = 4;
 const REQUESTS: usize = 16;

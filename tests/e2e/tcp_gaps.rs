@@ -5,11 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use probe_tests::{
     netns::Netns,
+    report::{Report, diagnose, evidence, measured},
     sys::Addr,
     tcp::{self, Account, Plan, Then},
 };
-
-use crate::report::{Report, diagnose, evidence, measured};
 
 const GAP: Duration = Duration::from_millis(400);
 /// From one connect of a client to its next; there are three clients.

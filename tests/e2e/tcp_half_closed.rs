@@ -6,11 +6,10 @@ use anyhow::ensure;
 use probe_tests::{
     child::Child,
     netns::Netns,
+    report::{Report, culprit, diagnose, evidence},
     sys::Addr,
     tcp::{self, Manner, Plan, Then},
 };
-
-use crate::report::{Report, culprit, diagnose, evidence};
 
 const ORPHANED: u64 = 400;
 const HELD: u64 = 100;

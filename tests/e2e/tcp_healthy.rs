@@ -5,11 +5,10 @@ use std::time::Duration;
 use anyhow::ensure;
 use probe_tests::{
     netns::Netns,
+    report::Report,
     tool::Tool,
     web::{self, FastCgi, Settings, Stack},
 };
-
-use crate::report::Report;
 
 /// `diagnose` of a pool while `wrk` asks for a page: no finding, and the load was one.
 fn no_finding(fastcgi: FastCgi, page: &str, least_per_s: f64) -> anyhow::Result<()> {

@@ -9,11 +9,10 @@ use anyhow::{Context as _, ensure};
 use probe_tests::{
     child::Child,
     netns::{self, Netns},
+    report::{Report, culprit, diagnose, evidence},
     sys::{self, Addr},
     tcp::{self, Account, Manner, Plan, Then},
 };
-
-use crate::report::{Report, culprit, diagnose, evidence};
 
 /// First local port of the narrowed range.
 const FIRST: u16 = 40_000;

@@ -5,12 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use probe_tests::{
     netns::{self, Netns},
+    report::{Report, diagnose, evidence},
     sys::Addr,
     tcp::{self, Plan, Then},
 };
 use serde_json::Value;
-
-use crate::report::{Report, diagnose, evidence};
 
 const BACKLOG: i32 = 8;
 /// The kernel lets one more wait than the backlog says.

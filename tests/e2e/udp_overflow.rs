@@ -6,10 +6,14 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use probe_tests::{feature, netns::Netns, tool::Tool, udp};
+use probe_tests::{
+    feature,
+    netns::Netns,
+    report::{Report, diagnose, evidence, measured},
+    tool::Tool,
+    udp,
+};
 use serde_json::Value;
-
-use crate::report::{Report, diagnose, evidence, measured};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);

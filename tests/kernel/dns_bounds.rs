@@ -10,12 +10,13 @@ use probe_common::{
     dns::{OTHER_ROWS, SUM_ROWS},
     loss,
 };
-use probe_tests::{child::Link, sys};
-
-use crate::{
-    dns_seen::{DnsWatch, rows},
-    dns_wire::{A, FOUND, hear, question, send, serve, server, udp_client, udp_server},
+use probe_tests::{
+    child::Link,
+    dns::{A, FOUND, hear, question, send, serve, server, udp_client, udp_server},
+    sys,
 };
+
+use crate::dns_seen::{DnsWatch, rows};
 
 pub fn of_many_that_ask_at_once_one_is_no_duplicate() -> anyhow::Result<()> {
     const THREADS: u64 = 8;
@@ -38,7 +39,7 @@ pub fn of_many_that_ask_at_once_one_is_no_duplicate() -> anyhow::Result<()> {
                             let id = round as u16 * 100 + name;
                             send(fd, &question(id, &format!("many{name}"), A), None);
                             // Forgotten, so that the next round is no retry.
-                            assert!(!crate::dns_wire::wait(fd, 1));
+                            assert!(!probe_tests::dns::wait(fd, 1));
                         }
                     }
                 })
@@ -79,6 +80,7 @@ pub fn random_names_fill_their_table_and_no_more() -> anyhow::Result<()> {
     };
     let (watch, _) = seen(work)?;
     let (named, other): (Vec<_>, Vec<_>) = watch.dns.sums.iter().partition(|q| q.name.is_some());
+    // Nobody made room meanwhile.
     ensure!(named.len() == SUM_ROWS as usize, "{}", named.len());
     ensure!(named.iter().all(|q| (q.asked, q.answered) == (1, 1)));
     ensure!(other.len() == 1, "{}", other.len());
@@ -131,7 +133,8 @@ fn seen(work: impl FnOnce(&mut Link) + 'static) -> anyhow::Result<(DnsWatch, Vec
         link.wait();
     })?;
     let mut watch = DnsWatch::start(netns, &[&client])?;
-    let numbers = watch.step(&mut client)?;
+    client.go()?;
+    let numbers = client.recv()?;
     watch.read()?;
     Ok((watch, numbers))
 }

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use probe_tests::sys;
-
-use crate::{
-    dns_seen::rows,
-    dns_wire::{
+use probe_tests::{
+    dns::{
         A, AAAA, Answer, FOUND, answer, framed, hear, question, question_of, recvmmsg, send,
         sendmmsg, sendmsg, serve, server, take, tcp_pair, udp_client, udp_server, wait, writev,
     },
-    steps::timed,
+    sys,
 };
+
+use crate::{dns_seen::rows, steps::timed};
 
 pub fn every_sending_call_over_udp() -> anyhow::Result<()> {
     for ip in ["127.0.0.1", "::1"] {

@@ -71,7 +71,10 @@ impl DnsWatch {
         let reading = self.collector.read()?;
         self.peers.extend(reading.peers);
         self.losses = reading.losses.to_vec();
+        let retired = std::mem::take(&mut self.dns.retired);
         self.dns = *reading.dns.unwrap_or_default();
+        self.dns.retired.extend(retired);
+        self.dns.sums.extend(self.dns.retired.iter().cloned());
         self.steps.extend(self.dns.steps.iter().copied());
         Ok(())
     }

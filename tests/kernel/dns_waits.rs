@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use probe_tests::{child::Link, sys};
-
-use crate::{
-    dns_seen::{DnsWatch, rows},
-    dns_wire::{
+use probe_tests::{
+    child::Link,
+    dns::{
         A, AAAA, FOUND, framed, hear, question, send, sendmmsg, serve, server, tcp_pair,
         udp_client, udp_server, wait,
     },
+    sys,
+};
+
+use crate::{
+    dns_seen::{DnsWatch, rows},
     steps::timed,
 };
 

@@ -67,6 +67,9 @@ impl FilesWatch {
         let reading = self.collector.read()?;
         let files = *reading.files.unwrap_or_default();
         self.files.directories = files.directories;
+        self.files.retired.extend(files.retired);
+        let retired = self.files.retired.iter().cloned();
+        self.files.directories.extend(retired);
         self.files.refused = files.refused;
         self.files.steps.extend(files.steps);
         self.files.uses.extend(files.uses);
@@ -86,10 +89,14 @@ impl FilesWatch {
 
     /// What a process did in a directory; nothing is a row of zeros.
     pub fn directory(&self, pid: u32, inode: u64) -> Directory {
-        let mut of_pid = self.of(pid).into_iter().filter(|d| d.inode == inode);
-        let one = of_pid.next().cloned().unwrap_or_default();
-        assert!(of_pid.next().is_none(), "one row each");
-        one
+        let of_pid = self.of(pid).into_iter().filter(|d| d.inode == inode);
+        let (by_path, rows): (Vec<_>, Vec<_>) = of_pid.partition(|d| d.by_path != 0);
+        assert!(rows.len() <= 1, "one row each: {rows:#?}");
+        let one = rows.first().or(by_path.first()).copied();
+        Directory {
+            unlinked: rows.iter().chain(&by_path).map(|d| d.unlinked).sum(),
+            ..one.cloned().unwrap_or_default()
+        }
     }
 
     /// What a process did anywhere.

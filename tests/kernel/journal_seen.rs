@@ -68,7 +68,15 @@ impl JournalWatch {
     /// Reads everything.
     pub fn read(&mut self) -> anyhow::Result<()> {
         let reading = self.collector.read()?;
+        let before = std::mem::take(&mut self.now);
         self.now = *reading.journal.unwrap_or_default();
+        let now = &mut self.now;
+        now.retired_syncs.extend(before.retired_syncs);
+        now.syncs.extend(now.retired_syncs.iter().cloned());
+        now.retired_handles.extend(before.retired_handles);
+        now.handles.extend(now.retired_handles.iter().cloned());
+        now.retired_sleeps.extend(before.retired_sleeps);
+        now.sleeps.extend(now.retired_sleeps.iter().cloned());
         self.each.append(&mut self.now.each);
         self.losses = reading.losses.to_vec();
         Ok(())

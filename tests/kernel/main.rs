@@ -8,7 +8,6 @@ mod dns_bounds;
 mod dns_questions;
 mod dns_seen;
 mod dns_waits;
-mod dns_wire;
 mod fcgi;
 mod files_created;
 mod files_refused;
@@ -19,6 +18,7 @@ mod journal_commits;
 mod journal_seen;
 mod journal_sleepers;
 mod requests;
+mod retention;
 mod shapes;
 mod steps;
 mod tcp_bounds;
@@ -57,6 +57,7 @@ const TESTS: &[harness::Test] = tests! {
         every_receiving_call_finds_its_peer,
         every_receiving_call_finds_its_peer_over_ipv6,
         every_receiving_call_finds_a_datagram_peer,
+        the_clients_of_a_datagram_server_are_one_peer,
         a_socketpair_has_an_unnamed_peer,
         every_sending_call_is_charged_when_the_socket_is_full,
     }
@@ -82,6 +83,7 @@ const TESTS: &[harness::Test] = tests! {
         a_wildcard_listener_is_named_as_it_listens,
         a_wildcard_listener_from_before_is_known,
         waiting_for_accept_is_timed,
+        what_is_reset_before_accept_came_in_on_its_listener,
         whoever_is_interrupted_is_not_charged,
     }
     tcp_churn::{
@@ -215,6 +217,10 @@ const TESTS: &[harness::Test] = tests! {
         long_names_are_cut_not_lost,
         a_kept_connection_carries_three_requests,
         names_are_not_read_when_told_so,
+    }
+    retention::{
+        threads_that_come_and_go_leave_no_row_and_lose_no_call,
+        very_many_addresses_are_each_named_and_counted,
     }
     hygiene::{
         a_full_thread_table_is_counted,

@@ -94,6 +94,9 @@ impl TcpWatch {
         let reading = self.collector.read()?;
         let tcp = *reading.tcp.unwrap_or_default();
         self.tcp.transitions = tcp.transitions;
+        self.tcp.retired.extend(tcp.retired);
+        let retired = self.tcp.retired.iter().cloned();
+        self.tcp.transitions.extend(retired);
         self.tcp.timewait = tcp.timewait;
         self.tcp.events.extend(tcp.events);
         self.tcp.connects.extend(tcp.connects);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use probe_common::tcp::state;
+use probe_common::{loss, tcp::state};
 use probe_tests::{child, feature, netns::Netns, sys};
 
 use crate::{
@@ -250,6 +250,45 @@ pub fn waiting_for_accept_is_timed() -> anyhow::Result<()> {
     // The time in ESTABLISHED goes on through accept().
     let line = format!("server in tcp :{PORT} established>close_wait");
     assert_time(&watch, &line, 1, [closed - established; 2]);
+    Ok(())
+}
+
+pub fn what_is_reset_before_accept_came_in_on_its_listener() -> anyhow::Result<()> {
+    const WAITS: Duration = Duration::from_millis(150);
+    let netns = Netns::enter()?;
+    let mut server = child::fork(|link| {
+        link.wait();
+        let listener = listen(&addr(V4), 8);
+        link.send(&[]);
+        // A connection comes and is reset; nobody has taken it.
+        link.wait();
+        let fd = sys::accept(listener).expect("accept");
+        link.send(&[sys::now_ns()]);
+        sys::close(fd).expect("close");
+        report_and_stay(link, &[]);
+    })?;
+    let mut client = child::fork(|link| {
+        link.wait();
+        let fd = connect(&addr(V4));
+        let established = sys::now_ns();
+        std::thread::sleep(WAITS);
+        sys::reset(fd).expect("reset");
+        report_and_stay(link, &[established]);
+    })?;
+    let mut watch = TcpWatch::start(netns, &[(&server, "server"), (&client, "client")])?;
+    watch.step(&mut server)?;
+    let established = watch.step(&mut client)?[0];
+    let accepted = watch.step(&mut server)?[0];
+    watch.recv(&mut server)?;
+    watch.read()?;
+    let (_, listener) = texts(V4);
+    let line = format!("server {listener} established>accepted");
+    assert_time(&watch, &line, 1, [accepted - established; 2]);
+    let table = watch.table();
+    let unknown = table.keys().any(|line| line.contains("unknown"));
+    ensure!(!unknown, "{table:?}");
+    let unseen = watch.losses[loss::slot::TRANSITION_UNSEEN as usize];
+    ensure!(unseen == 0, "{unseen} transitions were not seen");
     Ok(())
 }
 

@@ -9,7 +9,9 @@ use std::{
 use anyhow::ensure;
 use probe_tests::{
     child::{self, Child},
-    ensure_time, feature, sys,
+    ensure_time, feature,
+    netns::Netns,
+    sys,
     sys::Addr,
     upstream::{Behaviour, UdpResponder, Upstream},
     watch::{Watch, assert_between, slack_ns},
@@ -128,6 +130,47 @@ pub fn every_receiving_call_finds_a_datagram_peer() -> anyhow::Result<()> {
         report_and_stay(link, &measured);
     })?;
     expect_receives(worker, &[connected.text(), unconnected.text()])
+}
+
+/// Whoever answers from a port of its own has clients, however many ports they ask from.
+pub fn the_clients_of_a_datagram_server_are_one_peer() -> anyhow::Result<()> {
+    const CLIENTS: usize = 40;
+    let _netns = Netns::enter()?;
+    let served = Addr::Inet(([127, 0, 0, 1], 1053).into());
+    let mut worker = child::fork(move |link| {
+        link.wait();
+        let fd = sys::socket(libc::AF_INET, libc::SOCK_DGRAM).expect("socket");
+        sys::bind(fd, &served).expect("bind");
+        let answer = |to: &Addr| assert_eq!(sys::sendto(fd, b"!", Some(to)), Ok(1));
+        for _ in 0..CLIENTS {
+            let client = sys::socket(libc::AF_INET, libc::SOCK_DGRAM).expect("socket");
+            sys::connect(client, &served).expect("connect");
+            assert_eq!(sys::write(client, b"?"), Ok(1));
+            assert_eq!(sys::recvfrom(fd, &mut [0; 16], 0), Ok(1));
+            answer(&Addr::Inet(
+                ([127, 0, 0, 1], sys::local_port(client)).into(),
+            ));
+            assert_eq!(sys::read(client, &mut [0; 16]), Ok(1));
+        }
+        // A question of its own, to a port below: that is somebody else's service.
+        answer(&Addr::Inet(([127, 0, 0, 1], 53).into()));
+        report_and_stay(link, &[]);
+    })?;
+    let mut watch = Watch::of(&[&worker])?;
+    watch.step(&mut worker)?;
+    let seen = watch.read()?;
+    let count = |op, peer| seen.call(worker.pid, op, peer).count as usize;
+    let clients = (
+        count("sendto", "in udp :1053"),
+        count("write", "udp 127.0.0.1:1053"),
+        count("sendto", "udp 127.0.0.1:53"),
+    );
+    ensure!(
+        clients == (CLIENTS, CLIENTS, 1),
+        "{clients:?}{}",
+        seen.dump(worker.pid)
+    );
+    Ok(())
 }
 
 pub fn a_socketpair_has_an_unnamed_peer() -> anyhow::Result<()> {

@@ -74,6 +74,9 @@ impl UdpWatch {
         let reading = self.collector.read()?;
         let udp = *reading.udp.context("nothing about UDP")?;
         self.udp.drops = udp.drops;
+        self.udp.retired.extend(udp.retired);
+        let retired = self.udp.retired.iter().cloned();
+        self.udp.drops.extend(retired);
         self.udp.holders = udp.holders;
         self.udp.settings = udp.settings;
         self.udp.steps.extend(udp.steps);

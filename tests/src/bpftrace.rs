@@ -45,3 +45,39 @@ impl Bpftrace {
         Ok(text)
     }
 }
+
+/// A bpftrace that times the commits of one ext4 journal.
+pub struct Commits(Bpftrace);
+
+impl Commits {
+    /// Of the file system on this device: major and minor number.
+    pub fn start((major, minor): (u32, u32)) -> anyhow::Result<Self> {
+        let dev = major << 20 | minor;
+        let script = format!(
+            "tracepoint:jbd2:jbd2_start_commit /args->dev == {dev}/ {{ @start = nsecs; }} \
+             tracepoint:jbd2:jbd2_end_commit /args->dev == {dev} && @start/ \
+             {{ printf(\"commit %llu\\n\", nsecs - @start); @start = 0; }}"
+        );
+        Bpftrace::start(&script, 2).map(Self)
+    }
+
+    /// Ends it: how long each commit took, ns, in order of their length.
+    pub fn end(self) -> anyhow::Result<Vec<u64>> {
+        let text = self.0.end()?;
+        let mut took: Vec<u64> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("commit ")?.parse().ok())
+            .collect();
+        took.sort_unstable();
+        Ok(took)
+    }
+}
+
+/// The value that a share of them, in order of their size, does not exceed, as the tool has it: the nearest rank.
+pub fn quantile(sorted: &[u64], q: f64) -> u64 {
+    let rank = (sorted.len() as f64 * q).ceil() as usize;
+    sorted
+        .get(rank.clamp(1, sorted.len().max(1)) - 1)
+        .copied()
+        .unwrap_or(0)
+}

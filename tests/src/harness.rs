@@ -14,6 +14,8 @@
 
 mod mounts;
 
+pub use mounts::keep_to_ourselves as keep_mounts_to_ourselves;
+
 use std::{
     collections::HashMap,
     io::Write as _,
@@ -398,6 +400,34 @@ mod tests {
         assert_eq!(error.downcast_ref::<Missed>().map(|m| &*m.0), Some("late"));
         let error = once(&wrong, &place).expect_err("it panics");
         assert!(!error.is::<Missed>() && error.to_string() == "message");
+    }
+
+    #[test]
+    fn a_case_that_leaves_a_descriptor_open_fails() {
+        // Other tests run meanwhile, with descriptors of their own: this one is nobody else's.
+        const FILE: &str = "/dev/full";
+        let says = |result: anyhow::Result<()>| {
+            result.is_err_and(|error| error.to_string().contains(FILE))
+        };
+        let place = Mutex::new(String::new());
+        let tidy = Test {
+            name: "tidy",
+            run: || {
+                std::fs::File::open(FILE)?;
+                Ok(())
+            },
+        };
+        let leaks = Test {
+            name: "leaks",
+            run: || {
+                std::mem::forget(std::fs::File::open(FILE)?);
+                Ok(())
+            },
+        };
+        assert!(!says(once(&tidy, &place)));
+        assert!(says(once(&leaks, &place)));
+        // What was open before is no leak of a later case.
+        assert!(!says(once(&tidy, &place)));
     }
 
     #[test]

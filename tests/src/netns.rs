@@ -45,6 +45,20 @@ pub fn set_ports(first: u16, last: u16) -> anyhow::Result<()> {
     set("net/ipv4/ip_local_port_range", &format!("{first} {last}"))
 }
 
+/// Gives the loopback device of the calling thread's namespace one more address, such as one that is not 127.0.0.0/8, which
+/// the kernel treats as another machine's in more than one place.
+pub fn add_address(ip: std::net::IpAddr) -> anyhow::Result<()> {
+    let out = std::process::Command::new(crate::web::program("ip", "iproute2")?)
+        .args(["address", "add", &ip.to_string(), "dev", "lo"])
+        .output()?;
+    ensure!(
+        out.status.success(),
+        "ip: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(())
+}
+
 /// A counter of /proc/net/netstat or /proc/net/snmp in the calling thread's namespace,
 /// such as `TcpExt`, `ListenOverflows`.
 pub fn counter(group: &str, name: &str) -> anyhow::Result<u64> {
@@ -62,6 +76,21 @@ pub fn counter(group: &str, name: &str) -> anyhow::Result<u64> {
         }
     }
     anyhow::bail!("the kernel has no counter {group} {name}")
+}
+
+/// Connections that wait to be accepted at an IPv4 listener of the calling thread's namespace, by /proc/net/tcp.
+pub fn waiting(on: std::net::SocketAddr) -> anyhow::Result<u64> {
+    let std::net::SocketAddr::V4(on) = on else {
+        anyhow::bail!("{on} is not IPv4");
+    };
+    let address = u32::from_ne_bytes(on.ip().octets());
+    let listener = format!(" {address:08X}:{:04X} 00000000:0000 0A ", on.port());
+    let text = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
+    let mut lines = text.lines().filter_map(|line| line.split_once(&listener));
+    // Then "tx_queue:rx_queue".
+    let queue = lines.next().and_then(|(_, rest)| rest.get(9..17));
+    let queue = queue.with_context(|| format!("nobody listens on {on}"))?;
+    Ok(u64::from_str_radix(queue, 16)?)
 }
 
 fn loopback_up() -> anyhow::Result<()> {

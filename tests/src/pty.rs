@@ -107,6 +107,16 @@ impl Terminal {
         bail!("no {text:?} in {:?}", words(&self.drawn))
     }
 
+    /// Reads what is drawn, for so long.
+    pub fn read_for(&mut self, time: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            self.drawn.clear();
+            self.take(left.min(Duration::from_millis(100)))?;
+        }
+        Ok(())
+    }
+
     /// Reads what is drawn, for at most so long.
     fn take(&mut self, at_most: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + at_most;

@@ -9,6 +9,18 @@ use crate::{
     sys::{self, Addr, EpollCall},
 };
 
+/// What `ss` lists with these arguments in the caller's network namespace, a line for each socket: the independent count.
+pub fn ss(args: &[&str]) -> anyhow::Result<Vec<String>> {
+    let program = crate::web::program("ss", "iproute2")?;
+    let output = std::process::Command::new(program)
+        .arg("-H")
+        .args(args)
+        .output()?;
+    ensure!(output.status.success(), "ss: {output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 /// The socket of a new listener, which takes over an address whose old connections are still closing.
 pub fn listen(addr: &Addr, backlog: i32) -> sys::Result<i32> {
     let fd = sys::socket(addr.family(), libc::SOCK_STREAM)?;

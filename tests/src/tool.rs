@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Seek as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{child::Spawned, programs};
 
-/// Where the binary is: `STALLSCOPE_BIN`, or beside this test in the target directory.
+/// Where the binary is: `STALLSCOPE_BIN`, or beside this program or test in the target directory.
 pub fn path() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("STALLSCOPE_BIN") {
         let path = PathBuf::from(path);
@@ -23,15 +23,16 @@ pub fn path() -> anyhow::Result<PathBuf> {
         );
         return Ok(path);
     }
-    // target/<profile>/deps/e2e-<hash> -> target/<profile>/stallscope
+    // target/<profile>/lab, or target/<profile>/deps/e2e-<hash> -> target/<profile>/stallscope
     let exe = std::env::current_exe()?;
-    let beside = exe
-        .parent()
-        .and_then(|deps| deps.parent())
-        .map(|profile| profile.join("stallscope"));
-    match beside {
-        Some(path) if path.is_file() => Ok(path),
-        _ => bail!(
+    let mut beside = exe
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("stallscope"));
+    match beside.find(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => bail!(
             "no stallscope binary: run `cargo build -p probe-user` first, or set STALLSCOPE_BIN to its path"
         ),
     }
@@ -69,9 +70,14 @@ impl Output {
 impl Tool {
     /// Starts it.
     pub fn start(args: &[&str]) -> anyhow::Result<Self> {
+        Self::start_as(&path()?, args)
+    }
+
+    /// Starts a binary that is somewhere else.
+    pub fn start_as(binary: &Path, args: &[&str]) -> anyhow::Result<Self> {
         let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let spawned = Spawned::start(
-            Command::new(path()?)
+            Command::new(binary)
                 .args(args)
                 .stdin(Stdio::null())
                 .stdout(stdout.try_clone()?)
@@ -86,7 +92,12 @@ impl Tool {
 
     /// Starts it and waits until it is attached: it takes over Ctrl-C right after, and not before.
     pub fn start_attached(args: &[&str]) -> anyhow::Result<Self> {
-        let mut tool = Self::start(args)?;
+        Self::start_attached_as(&path()?, args)
+    }
+
+    /// The same of a binary that is somewhere else.
+    pub fn start_attached_as(binary: &Path, args: &[&str]) -> anyhow::Result<Self> {
+        let mut tool = Self::start_as(binary, args)?;
         if programs::wait_until(&mut tool.spawned.process, |pid| {
             programs::handles(pid, libc::SIGINT)
         })? {

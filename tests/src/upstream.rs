@@ -98,6 +98,11 @@ impl Upstream {
         Self::inet("127.0.0.1:0", behaviour)
     }
 
+    /// On an address of this machine, at a port that the kernel picks.
+    pub fn tcp_on(ip: std::net::IpAddr, behaviour: Behaviour) -> anyhow::Result<Self> {
+        Self::inet(&SocketAddr::new(ip, 0).to_string(), behaviour)
+    }
+
     /// On ::1, at a port that the kernel picks.
     pub fn tcp6(behaviour: Behaviour) -> anyhow::Result<Self> {
         Self::inet("[::1]:0", behaviour)

@@ -106,7 +106,10 @@ impl Watch {
         seen.requests.extend(reading.requests);
         seen.exits.extend(reading.exits);
         seen.tasks = reading.tasks;
+        seen.retired.extend(reading.retired);
+        seen.rows = reading.stats.len();
         seen.stats = reading.stats;
+        seen.stats.extend(seen.retired.iter().cloned());
         seen.peers.extend(reading.peers);
         seen.processes = reading.processes;
         seen.losses = reading.losses.to_vec();
@@ -173,6 +176,10 @@ pub struct Seen {
     pub tasks: Vec<Task>,
     /// Sums of calls.
     pub stats: Vec<(StatKey, CallSum)>,
+    /// Rows of sums that are in the kernel's table.
+    pub rows: usize,
+    /// Those of them whose rows were taken out of the kernel's table.
+    pub retired: Vec<(StatKey, CallSum)>,
     /// Addresses.
     pub peers: HashMap<u64, PeerKey>,
     /// What /proc says.

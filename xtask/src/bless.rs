@@ -9,10 +9,11 @@ use crate::{digest, object, setup, sh};
 /// Tests that compare a committed text with the generated one write it instead when this is set.
 const VARIABLE: &str = "BLESS";
 /// Those tests: the arguments of `cargo test` that select them.
-const GENERATED: [&[&str]; 3] = [
+const GENERATED: [&[&str]; 4] = [
     &["--package=probe-common", "--test=abi"],
     &["--package=probe-user", "--lib", "docs_rules"],
     &["--package=probe-user", "--lib", "json::generated"],
+    &["--package=probe-user", "--lib", "metrics::generated"],
 ];
 
 /// Options of `bless`.

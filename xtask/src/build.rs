@@ -37,3 +37,16 @@ pub fn stallscope(object: &Path) -> Result<PathBuf> {
     )?;
     Ok(sh::target_dir()?.join("release/stallscope"))
 }
+
+/// Builds a program of the tests' own, and stallscope for it; where both are.
+pub fn with_stallscope(program: &str) -> Result<(PathBuf, PathBuf)> {
+    let object = object()?;
+    let stallscope = stallscope(&object)?;
+    sh::run(
+        sh::cargo()
+            .args(["build", "--locked", "--release", "--package=probe-tests"])
+            .args(["--bin", program])
+            .env(object::VARIABLE, object),
+    )?;
+    Ok((sh::target_dir()?.join("release").join(program), stallscope))
+}

@@ -33,6 +33,9 @@ pub fn run(options: &Options) -> Result<()> {
         setup::test_packages()?;
         let binary = build::stallscope(&object)?;
         stages.push(kernel(options, &object, &binary)?);
+        if options.arguments.is_empty() {
+            stages.push(lab()?);
+        }
         if !options.no_vm {
             stages.push(matrix(&object, &binary)?);
         }
@@ -78,6 +81,18 @@ fn kernel(options: &Options, object: &Path, binary: &Path) -> Result<Stage> {
         cargo.env(variable, "sudo -E");
     }
     Stage::run("kernel and end-to-end tests", &mut cargo)
+}
+
+/// A scenario of each kind, with numbers that are the same each time: what fails can be played again.
+fn lab() -> Result<Stage> {
+    const SEED: &str = "1";
+    let (program, _) = build::with_stallscope("lab")?;
+    let Some(mut lab) = sh::as_root(&program) else {
+        bail!("the lab needs root, and there is no sudo: run as root, or with --no-root");
+    };
+    sh::clean_library_path(&mut lab);
+    lab.args(["--quick", "--seed", SEED]);
+    Stage::run("incidents on real servers", &mut lab)
 }
 
 /// The same kernel tests on Debian's kernels in QEMU.

@@ -213,7 +213,8 @@ pub fn detect(wanted: Option<&str>) -> Result<Found> {
     })
 }
 
-fn rustup_nightlies() -> Vec<String> {
+/// Names of the nightlies that rustup has installed.
+pub fn rustup_nightlies() -> Vec<String> {
     let list = sh::quiet(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
     list.lines()
         .filter_map(|line| line.split_whitespace().next())

@@ -9,10 +9,11 @@ use probe_common::{
     dns::{Name, QuestionKey, QuestionSum, TimeoutSum},
     hist, loss,
     peer::special,
+    table,
 };
 
 use crate::{
-    maps::{atomic_add32, atomic_add64, lost},
+    maps::{atomic_add32, atomic_add64, lost, made},
     mem,
 };
 
@@ -49,9 +50,32 @@ pub struct Work {
 /// Make a row only where there is none.
 const BPF_NOEXIST: u64 = 1;
 
-/// The row of a key that was made before.
+/// The row of a key that was made before, made again where user space has taken it out since.
 #[inline(always)]
 pub fn row(key: &QuestionKey) -> Option<*mut QuestionSum> {
+    if let Some(row) = find(key) {
+        return Some(row);
+    }
+    let zero = ZERO_QUESTION.get(0)?;
+    if key.name == 0 {
+        let _ = DNS_OTHERS.insert(key, zero, BPF_NOEXIST);
+    } else if DNS_SUMS.insert(key, zero, BPF_NOEXIST).is_ok() {
+        made(table::slot::QUESTIONS);
+    }
+    match find(key) {
+        Some(row) => {
+            named(row);
+            Some(row)
+        }
+        None => {
+            lost(loss::slot::DNS_NAMES_FULL);
+            None
+        }
+    }
+}
+
+#[inline(always)]
+fn find(key: &QuestionKey) -> Option<*mut QuestionSum> {
     if key.name != 0 {
         DNS_SUMS.get_ptr_mut(key)
     } else {
@@ -67,7 +91,9 @@ pub fn row_for(key: &mut QuestionKey, name: &Name) -> Option<*mut QuestionSum> {
     }
     let zero = ZERO_QUESTION.get(0)?;
     // Another thread of the process may have been faster.
-    let _ = DNS_SUMS.insert(&*key, zero, BPF_NOEXIST);
+    if DNS_SUMS.insert(&*key, zero, BPF_NOEXIST).is_ok() {
+        made(table::slot::QUESTIONS);
+    }
     if let Some(row) = DNS_SUMS.get_ptr_mut(&*key) {
         let _ = DNS_NAMES.insert(key.name, name, BPF_NOEXIST);
         named(row);

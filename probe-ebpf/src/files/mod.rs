@@ -25,11 +25,11 @@ use aya_ebpf::{
 use probe_common::{
     count::COMM_LEN,
     files::{DirId, DirKey, DirSum, FileCall, flag},
-    hist, loss,
+    hist, loss, table,
 };
 
 use crate::{
-    maps::{atomic_add32, config, lost},
+    maps::{atomic_add32, config, lost, made},
     mem,
 };
 
@@ -109,13 +109,14 @@ fn find(place: &mut Place) -> Option<*mut DirSum> {
         return Some(row);
     }
     let zero = ZERO_DIRECTORY.get(0)?;
-    let made = DIRECTORIES.insert(&place.key, zero, 1 /* BPF_NOEXIST */);
-    if made.is_err() && DIRECTORIES.get_ptr(&place.key).is_none() {
+    let new = DIRECTORIES.insert(&place.key, zero, 1 /* BPF_NOEXIST */);
+    if new.is_err() && DIRECTORIES.get_ptr(&place.key).is_none() {
         lost(loss::slot::DIRECTORIES_FULL);
         return other(place);
     }
     let row = DIRECTORIES.get_ptr_mut(&place.key)?;
-    if made.is_ok() {
+    if new.is_ok() {
+        made(table::slot::DIRECTORIES);
         // SAFETY: a live map value; another thread of the process would write the same name.
         process_name(unsafe { &mut (*row).comm });
         paths::remember(place.dentry, &place.key.directory());

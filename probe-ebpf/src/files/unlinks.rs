@@ -11,13 +11,13 @@ use aya_ebpf::{
 };
 use probe_common::{
     files::{DirId, FileCall, UnlinkKey, Unlinked},
-    loss,
+    loss, table,
 };
 
 use super::{DirKey, base, begins, id_of, paths, place, process_name, returned, row_of};
 use crate::{
     files::DIRECTORIES,
-    maps::{atomic_add64, lost},
+    maps::{atomic_add64, lost, made},
     mem,
 };
 
@@ -87,10 +87,11 @@ fn removed(call: &FileCall) -> Option<()> {
     };
     if UNLINKED.get_ptr(&key).is_none() {
         let zero = ZERO_UNLINKED.get(0)?;
-        let made = UNLINKED.insert(&key, zero, 1 /* BPF_NOEXIST */);
+        let new = UNLINKED.insert(&key, zero, 1 /* BPF_NOEXIST */);
         if let Some(row) = UNLINKED.get_ptr_mut(&key)
-            && made.is_ok()
+            && new.is_ok()
         {
+            made(table::slot::UNLINKED);
             // SAFETY: a live map value; this thread has made it.
             let row = unsafe { &mut *row };
             process_name(&mut row.comm);

@@ -8,12 +8,12 @@ use aya_ebpf::{
 };
 use probe_common::{
     journal::{HandleSum, WorkKey},
-    loss,
+    loss, table,
 };
 
 use super::{looked_up, process_name};
 use crate::{
-    maps::{atomic_add64, config, lost},
+    maps::{atomic_add64, config, lost, made},
     mem,
 };
 
@@ -60,7 +60,9 @@ fn sum(key: WorkKey) -> Option<*mut HandleSum> {
     let others = WorkKey { tgid: 0, ..key };
     // First, so that there is room for it.
     let _ = HANDLES.insert(others, HandleSum::ZERO, 1 /* BPF_NOEXIST */);
-    let _ = HANDLES.insert(key, HandleSum::ZERO, 1);
+    if HANDLES.insert(key, HandleSum::ZERO, 1).is_ok() {
+        made(table::slot::HANDLES);
+    }
     match HANDLES.get_ptr_mut(key) {
         Some(sum) => {
             // SAFETY: a live map value; whoever else made the row writes the same name.

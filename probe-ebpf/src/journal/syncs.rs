@@ -8,12 +8,12 @@ use aya_ebpf::{
 };
 use probe_common::{
     journal::{SyncSum, Syncing, WorkKey},
-    loss,
+    loss, table,
 };
 
 use super::{add, looked_up, process_name};
 use crate::{
-    maps::{atomic_add64, config, lost},
+    maps::{atomic_add64, config, lost, made},
     mem,
 };
 
@@ -92,7 +92,9 @@ fn sum(key: WorkKey) -> Option<*mut SyncSum> {
     let others = WorkKey { tgid: 0, ..key };
     // First, so that there is room for it.
     let _ = SYNCS.insert(others, zero, 1 /* BPF_NOEXIST */);
-    let _ = SYNCS.insert(key, zero, 1);
+    if SYNCS.insert(key, zero, 1).is_ok() {
+        made(table::slot::SYNCS);
+    }
     match SYNCS.get_ptr_mut(key) {
         Some(sum) => {
             // SAFETY: a live map value; whoever else made the row writes the same name.

@@ -36,6 +36,7 @@ fn accepted(work: &mut Work, sock: u64) -> Option<()> {
     let socket = &mut work.socket;
     mem::current_comm(&mut socket.comm);
     let (mut listener, mut dwell) = (special::UNKNOWN, transitions::UNTIMED);
+    let mut over = false;
     match TCP_SOCKETS.get_ptr_mut(sock) {
         Some(row) => {
             // SAFETY: a live map value. A transition at the same time leaves these fields alone.
@@ -50,8 +51,12 @@ fn accepted(work: &mut Work, sock: u64) -> Option<()> {
             row.established_ns = 0;
             row.tgid = tgid;
             row.comm = socket.comm;
+            over = row.state == state::CLOSE as u32;
         }
         None => older(work, sock, tgid)?,
+    }
+    if over {
+        let _ = TCP_SOCKETS.remove(sock);
     }
     let key = TransitionKey {
         peer: listener,

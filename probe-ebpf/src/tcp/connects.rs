@@ -92,7 +92,7 @@ fn returns(ctx: &TracePointContext) -> Option<()> {
         Some(family) if family != AF_UNIX && family != AF_INET && family != AF_INET6 => {
             return None;
         }
-        Some(_) => of_sockaddr(call.address, call.argument, call.protocol as u8, peer),
+        Some(_) => of_sockaddr(call.address, call.argument, call.protocol as u8, 0, peer),
         None => lost(loss::slot::READ_FAILED),
     }
     charge::register(&mut peer.id, IN_CALL);

@@ -29,11 +29,12 @@ use aya_ebpf::{
 use probe_common::{
     loss,
     peer::{PeerKey, flag, id, kind, special},
+    table,
     tcp::{TcpCall, TcpSocket, Transition},
 };
 
 use crate::{
-    maps::{LISTEN_PORTS, NETNS, PEERS, TCP_CALLS, atomic_add64, config, lost},
+    maps::{LISTEN_PORTS, NETNS, PEERS, TCP_CALLS, atomic_add64, config, lost, made},
     mem, peer,
 };
 
@@ -276,6 +277,7 @@ impl Work {
             lost(loss::slot::PEERS_FULL);
             return special::OTHER;
         }
+        made(table::slot::PEERS);
         id
     }
 

@@ -29,13 +29,16 @@ use probe_common::{
     hist, loss,
     peer::{kind, special},
     request::event,
+    table,
     tcp::{TcpSocket, Transition, TransitionKey, TransitionSum, state},
 };
 
 use super::{AF_INET, Side, Work, at_depth, connects, listens, once, timewait, work_at};
 use crate::{
     established, lifecycle,
-    maps::{TCP_SOCKETS, TRANSITIONS, ZERO_TRANSITION, atomic_add32, atomic_add64, config, lost},
+    maps::{
+        TCP_SOCKETS, TRANSITIONS, ZERO_TRANSITION, atomic_add32, atomic_add64, config, lost, made,
+    },
     mem,
     sched::arg,
 };
@@ -114,7 +117,7 @@ fn transition(work: &mut Work, sock: u64, old: u32, new: u32) -> Option<()> {
     let passive = old == LISTEN && new == SYN_RECV;
     let known = TCP_SOCKETS.get_ptr_mut(sock);
     // SAFETY: a live map value; two CPUs change a socket's state one after the other.
-    if known.is_some_and(|row| unsafe { (*row).state } != old) {
+    if known.is_some_and(|row| ![old, CLOSE].contains(unsafe { &(*row).state })) {
         lost(loss::slot::TRANSITION_UNSEEN);
     }
     // A socket that begins has no past: what stands under its address is another's, whose end was not seen.
@@ -208,13 +211,10 @@ fn transition(work: &mut Work, sock: u64, old: u32, new: u32) -> Option<()> {
 /// Keeps what is known of a socket for its next transition.
 #[inline(always)]
 fn remember(sock: u64, row: Option<*mut TcpSocket>, socket: &TcpSocket, by_current: bool) {
-    if socket.state == CLOSE {
-        if row.is_some() {
-            let _ = TCP_SOCKETS.remove(sock);
-        }
-        return;
-    }
     let Some(row) = row else {
+        if socket.state == CLOSE {
+            return;
+        }
         if TCP_SOCKETS.insert(sock, socket, 0).is_err() {
             lost(loss::slot::TCP_SOCKETS_FULL);
         }
@@ -222,6 +222,12 @@ fn remember(sock: u64, row: Option<*mut TcpSocket>, socket: &TcpSocket, by_curre
     };
     // SAFETY: a live map value. accept() may enter the owner meanwhile, so what stays is not written.
     let row = unsafe { &mut *row };
+    // One that is reset in the queue is handed out by accept() all the same. Where the listener goes instead, the row stays until
+    // another socket has the address.
+    if socket.state == CLOSE && (row.listener == 0 || row.established_ns == 0) {
+        let _ = TCP_SOCKETS.remove(sock);
+        return;
+    }
     row.since_ns = socket.since_ns;
     row.state = socket.state;
     if socket.state == ESTABLISHED {
@@ -250,7 +256,9 @@ fn try_add(key: &TransitionKey, comm: &[u8; COMM_LEN], now: u64, dwell: u64) -> 
         Some(sum) => sum,
         None => {
             let zero = ZERO_TRANSITION.get(0)?;
-            let _ = TRANSITIONS.insert(key, zero, 1 /* BPF_NOEXIST */);
+            if TRANSITIONS.insert(key, zero, 1 /* BPF_NOEXIST */).is_ok() {
+                made(table::slot::TRANSITIONS);
+            }
             match TRANSITIONS.get_ptr_mut(key) {
                 Some(sum) => {
                     if key.tgid != 0 {

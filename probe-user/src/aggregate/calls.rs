@@ -1,8 +1,16 @@
 //! Sums of calls: the kernel's rows in a form that can be kept, subtracted and added up.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use probe_common::{count::COMM_LEN, op, peer::PeerKey, stat::StatKey};
+use probe_common::{
+    count::COMM_LEN,
+    op,
+    peer::{PeerKey, special},
+    stat::StatKey,
+};
 
 use super::{
     Calls, Durations, MAX_CALLS, Peer,
@@ -87,7 +95,7 @@ impl From<&StatKey> for Key {
 }
 
 /// The sums of every (thread, operation, peer) up to a moment. Copies share what is equal: several windows know the same
-/// thousands of rows. A row that is gone (its thread ended) keeps its last sums.
+/// thousands of rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallTable(Arc<HashMap<Key, Arc<Totals>>>);
 
@@ -107,24 +115,73 @@ impl CallTable {
             Arc::make_mut(&mut self.0).extend(changed);
         }
     }
+
+    /// These rows were taken out of the kernel's table: their keys begin at 0.
+    pub fn end(&mut self, retired: &[(StatKey, CallSum)]) {
+        let keys = retired.iter().map(|(key, _)| Key::from(key));
+        let known: Vec<Key> = keys.filter(|key| self.0.contains_key(key)).collect();
+        if !known.is_empty() {
+            let rows = Arc::make_mut(&mut self.0);
+            known.iter().for_each(|key| drop(rows.remove(key)));
+            rows.shrink_to(2 * rows.len());
+        }
+    }
 }
+
+/// Ended rows of a window that are kept by process and peer, so that groups and peers keep theirs; further ones are added up by
+/// operation.
+const MAX_ENDED: usize = 4096;
 
 /// The calls of a window.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallSums {
     base: CallTable,
     now: CallTable,
+    /// What came of rows that have ended in the window, by process, operation and peer: the threads of a day may be millions.
+    ended: HashMap<(ProcessId, u32, u64), Totals>,
+    /// Keys of `base` that have ended since: they begin at 0.
+    void: HashSet<Key>,
 }
 
 impl CallSums {
     /// Those of a window that begins where the sums are `base`.
     pub fn since(base: CallTable) -> Self {
         let now = base.clone();
-        Self { base, now }
+        Self {
+            base,
+            now,
+            ..Self::default()
+        }
     }
 
-    /// Sums at a later moment.
-    pub fn learn(&mut self, stats: &[(StatKey, CallSum)]) {
+    /// Takes in rows that were taken out of the kernel's table, with their last sums; before those of the same reading that
+    /// live.
+    pub fn end(&mut self, retired: &[(StatKey, CallSum)], processes: &mut Processes) {
+        for (key, sum) in retired {
+            let mut totals = Totals::from(sum.clone());
+            let key = Key::from(key);
+            if let Some(base) = self.base.0.get(&key)
+                && self.void.insert(key)
+            {
+                totals = totals.since(base);
+            }
+            if totals.count == 0 {
+                continue;
+            }
+            let mut row = (process_of(&key, processes), op_of(key.op), key.peer);
+            if self.ended.len() >= MAX_ENDED && !self.ended.contains_key(&row) {
+                row = (NOBODY, row.1, special::OTHER);
+            }
+            match self.ended.get_mut(&row) {
+                Some(sum) => add(sum, &totals),
+                None => drop(self.ended.insert(row, totals)),
+            }
+        }
+    }
+
+    /// Sums at a later moment, without the rows that were taken out before.
+    pub fn learn(&mut self, stats: &[(StatKey, CallSum)], retired: &[(StatKey, CallSum)]) {
+        self.now.end(retired);
         self.now.learn(stats);
     }
 
@@ -141,8 +198,25 @@ impl CallSums {
     ) -> (Vec<Calls>, Exchanges) {
         let mut rows: HashMap<(ProcessId, u32, Peer), Totals> = HashMap::new();
         let mut exchanges = Exchanges::new();
+        let mut take = |process, op, peer, totals: Totals, processes: &Processes| {
+            let peer = resolve(peer, peers);
+            if op == op::derived::EXCHANGE {
+                let of = (processes.group(process), peer.clone());
+                exchanges.entry(of).or_default().add(&totals.durations);
+            }
+            match rows.get_mut(&(process, op, peer.clone())) {
+                Some(row) => add(row, &totals),
+                None => {
+                    rows.insert((process, op, peer), totals);
+                }
+            }
+        };
+        for ((process, op, peer), totals) in self.ended {
+            take(process, op, peer, totals, processes);
+        }
         for (key, totals) in self.now.0.iter() {
-            let totals = match self.base.0.get(key) {
+            let earlier = self.base.0.get(key);
+            let totals = match earlier.filter(|_| !self.void.contains(key)) {
                 // Most rows of a short window are as they were.
                 Some(earlier) if Arc::ptr_eq(earlier, totals) => continue,
                 Some(earlier) => totals.since(earlier),
@@ -151,24 +225,29 @@ impl CallSums {
             if totals.count == 0 {
                 continue;
             }
-            let process = processes.of(&Owner {
-                tgid: key.tgid,
-                thread: key.thread,
-                comm: [0; COMM_LEN],
-            });
-            let peer = resolve(key.peer, peers);
-            if key.op == op::derived::EXCHANGE {
-                let of = (processes.group(process), peer.clone());
-                exchanges.entry(of).or_default().add(&totals.durations);
-            }
-            match rows.get_mut(&(process, key.op, peer.clone())) {
-                Some(row) => add(row, &totals),
-                None => {
-                    rows.insert((process, key.op, peer), totals);
-                }
-            }
+            let process = process_of(key, processes);
+            take(process, op_of(key.op), key.peer, totals, processes);
         }
         (bounded(rows, processes), exchanges)
+    }
+}
+
+/// Rows whose process is not told apart.
+const NOBODY: ProcessId = (0, 0);
+
+fn process_of(key: &Key, processes: &mut Processes) -> ProcessId {
+    processes.of(&Owner {
+        tgid: key.tgid,
+        thread: key.thread,
+        comm: [0; COMM_LEN],
+    })
+}
+
+/// The last exchange of a request is an exchange like the others.
+fn op_of(op: u32) -> u32 {
+    match op {
+        op::derived::LAST_EXCHANGE => op::derived::EXCHANGE,
+        op => op,
     }
 }
 
@@ -184,7 +263,8 @@ fn bounded(rows: HashMap<(ProcessId, u32, Peer), Totals>, processes: &Processes)
     let mut out: Vec<Calls> = rows
         .into_iter()
         .map(|((process, op, peer), t)| {
-            row(Some(process.0), processes.get(process).comm, op, peer, t)
+            let pid = (process != NOBODY).then_some(process.0);
+            row(pid, processes.get(process).comm, op, peer, t)
         })
         .collect();
     let mut others: HashMap<(Vec<u8>, u32, Peer), Totals> = HashMap::new();

@@ -3,24 +3,23 @@
 mod finish;
 mod signals;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use probe_common::{
     loss,
     peer::PeerKey,
-    request::{Exit, PeerUse, Request, flag as request_flag},
+    request::{Exit, PeerUse, Request},
     task::{Task, flag},
 };
 
 use self::signals::SignalFolds;
 use super::{
-    MAX_GROUPS, Parts,
+    Parts,
     calls::{CallSums, CallTable},
     identity::{Owner, ProcessId, Processes, Thread},
-    requests::{GroupSum, Incomplete, wall_ns},
+    lives::fitting,
+    requests::{Incomplete, wall_ns},
+    served::{self, Served},
     threads::{difference, fit, moment, sum, uses},
 };
 use crate::collect::Reading;
@@ -47,14 +46,12 @@ pub struct Aggregator {
     end_ns: u64,
     peers: HashMap<u64, PeerKey>,
     processes: Processes,
-    groups: HashMap<(Vec<u8>, bool), GroupSum>,
+    /// Of requests that ended after `tasks` was read, which may still show them open, it knows when they began.
+    served: Served,
     base: HashMap<Thread, Base>,
     threads: HashMap<Thread, Seen>,
     /// The thread table of the last reading that had one, and when that was taken.
     tasks: (u64, Arc<Vec<Task>>),
-    served: HashMap<ProcessId, Served>,
-    /// Requests that came after `tasks` was read, which may still show them open.
-    finished: HashSet<(Thread, u64)>,
     calls: CallSums,
     signals: SignalFolds,
     base_losses: [u64; loss::slot::COUNT as usize],
@@ -84,16 +81,6 @@ struct Seen {
     event_driven: bool,
 }
 
-/// What a process served.
-#[derive(Clone, Default)]
-struct Served {
-    requests: u64,
-    time_ns: u64,
-}
-
-/// Name of the group of all processes that found no group of their own.
-const OTHER_GROUP: &[u8] = b"other processes";
-
 impl Aggregator {
     /// A window that starts when watching began: all sums were 0.
     pub fn new(about: About) -> Self {
@@ -102,12 +89,10 @@ impl Aggregator {
             about,
             peers: HashMap::new(),
             processes: Processes::default(),
-            groups: HashMap::new(),
+            served: Served::default(),
             base: HashMap::new(),
             threads: HashMap::new(),
             tasks: (0, Arc::default()),
-            served: HashMap::new(),
-            finished: HashSet::new(),
             calls: CallSums::default(),
             signals: SignalFolds::default(),
             base_losses: Default::default(),
@@ -129,7 +114,7 @@ impl Aggregator {
             start_ns: base.at_ns,
             ..about
         });
-        new.peers.clone_from(&base.peers);
+        new.peers = fitting(&base.peers);
         new.processes.learn(&base.processes);
         new.calls = CallSums::since(calls);
         new.signals.set_base(base);
@@ -156,38 +141,56 @@ impl Aggregator {
     /// Takes in a reading; in the order in which they were taken.
     pub fn push(&mut self, mut reading: Reading) {
         let tasks = Arc::new(std::mem::take(&mut reading.tasks));
-        self.calls.learn(&std::mem::take(&mut reading.stats));
-        self.take(reading, &tasks);
+        let requests = std::mem::take(&mut reading.requests);
+        let stats = std::mem::take(&mut reading.stats);
+        self.calls.learn(&stats, &reading.retired);
+        let mut signals = signals::take(&mut reading);
+        self.take(&reading, &requests, &tasks, Some(&mut signals));
     }
 
-    /// Takes in a reading whose large parts other windows take in as well: it is without them. `calls`, where there was a
-    /// look at them, are all sums so far.
+    /// Takes in a reading that other windows take in as well, with those of its requests that no sum of all windows has;
+    /// its signals where they are asked for. `calls`, where there was a look at them, are all sums so far.
     pub(super) fn share(
         &mut self,
-        reading: Reading,
+        reading: &Reading,
+        requests: &[Request],
         tasks: &Arc<Vec<Task>>,
         calls: Option<&CallTable>,
+        signals: bool,
     ) {
         if let Some(calls) = calls {
             self.calls.set(calls);
         }
-        self.take(reading, tasks);
+        let mut signals = signals.then(|| signals::of(reading));
+        self.take(reading, requests, tasks, signals.as_mut());
     }
 
-    fn take(&mut self, mut reading: Reading, tasks: &Arc<Vec<Task>>) {
+    fn take(
+        &mut self,
+        reading: &Reading,
+        requests: &[Request],
+        tasks: &Arc<Vec<Task>>,
+        signals: Option<&mut Reading>,
+    ) {
         self.end_ns = self.end_ns.max(reading.at_ns);
         self.losses = reading.losses;
         self.processes.learn(&reading.processes);
-        for (id, key) in std::mem::take(&mut reading.peers) {
-            self.peers.entry(id).or_insert(key);
+        // What has no signals has no calls either.
+        if signals.is_some() {
+            self.calls.end(&reading.retired, &mut self.processes);
         }
-        for request in &reading.requests {
+        for (id, key) in &reading.peers {
+            self.peers.entry(*id).or_insert(*key);
+        }
+        for request in requests {
             self.request(request);
         }
         for exit in &reading.exits {
             self.exit(exit);
         }
-        self.signals.push(&mut reading, &self.peers);
+        if let Some(signals) = signals {
+            self.signals.push(signals, &self.peers);
+        }
         if !tasks.is_empty() {
             for task in tasks.iter() {
                 let process = self.processes.of(&owner_of(task));
@@ -203,8 +206,38 @@ impl Aggregator {
                 );
             }
             self.tasks = (reading.at_ns, Arc::clone(tasks));
-            self.finished.clear();
+            self.served.forget_ended();
         }
+    }
+
+    /// True for a request that lies within this window as a whole, and so within each one that began before it.
+    pub(super) fn holds(&self, request: &Request) -> bool {
+        served::is_whole(request) && request.end_ns > self.about.start_ns
+    }
+
+    /// Adds requests that this window holds to a sum that is kept apart.
+    pub(super) fn sum<'a>(&mut self, to: &mut Served, requests: impl Iterator<Item = &'a Request>) {
+        for request in requests {
+            to.add(request, &mut self.processes);
+        }
+    }
+
+    /// Takes in such a sum, which `by` has made.
+    pub(super) fn merge(&mut self, sum: &Served, by: &Processes) {
+        for process in sum.processes() {
+            self.processes.learn_from(by, process);
+        }
+        self.served.merge(sum);
+    }
+
+    /// Takes in such a sum, which this window has made.
+    pub(super) fn merge_own(&mut self, sum: &Served) {
+        self.served.merge(sum);
+    }
+
+    /// Who is who in this window.
+    pub(super) fn processes(&self) -> &Processes {
+        &self.processes
     }
 
     /// A window of signals alone that begins where this one ends: what lasts (sockets in FIN_WAIT_2, listeners,
@@ -241,32 +274,8 @@ impl Aggregator {
         if request.end_ns <= self.about.start_ns {
             return;
         }
-        let thread = Thread {
-            tid: request.tid,
-            start_ticks: request.start_ticks,
-        };
-        let process = self.processes.of(&Owner {
-            tgid: request.tgid,
-            thread,
-            comm: request.comm,
-        });
-        if !self.tasks.1.is_empty() {
-            self.finished.insert((thread, request.start_ns));
-        }
-        let group = group_of(&mut self.groups, &self.processes, process);
-        let has = |bit| request.flags & bit != 0;
-        if !has(request_flag::GOT_DATA | request_flag::PARTIAL) {
-            return group.empty_connection();
-        }
-        if has(request_flag::FORKED) {
-            return group.forked();
-        }
-        if !has(request_flag::PARTIAL | request_flag::EXITED) {
-            group.done(request);
-            let served = self.served.entry(process).or_default();
-            served.requests += 1;
-            served.time_ns += wall_ns(request);
-        } else {
+        if !self.served.add(request, &mut self.processes) {
+            let process = self.processes.of(&served::owner_of(request));
             self.incomplete(process, request, None);
         }
     }
@@ -284,8 +293,9 @@ impl Aggregator {
             .filter(|open| open.start_ns == request.start_ns);
         let whole = fit(request.parts, wall_ns(request));
         let parts = before.map_or(whole, |open| difference(&whole, &open.parts));
-        self.served.entry(process).or_default().time_ns += sum(&parts);
-        group_of(&mut self.groups, &self.processes, process).incomplete(&Incomplete {
+        self.served.process(process).time_ns += sum(&parts);
+        let group = self.served.group(self.processes.group(process));
+        group.incomplete(&Incomplete {
             request,
             parts,
             before: before.map_or(&[], |open| &open.peers),
@@ -317,22 +327,6 @@ impl Aggregator {
         );
         self.processes.ended(process, thread);
     }
-}
-
-/// The sums of the group a process belongs to.
-fn group_of<'a>(
-    groups: &'a mut HashMap<(Vec<u8>, bool), GroupSum>,
-    processes: &Processes,
-    process: ProcessId,
-) -> &'a mut GroupSum {
-    let mut key = processes.group(process);
-    if groups.len() >= MAX_GROUPS && !groups.contains_key(&key) {
-        key = (OTHER_GROUP.to_vec(), false);
-    }
-    let (name, php_fpm) = key.clone();
-    groups
-        .entry(key)
-        .or_insert_with(|| GroupSum::new(name, php_fpm))
 }
 
 fn thread_of(task: &Task) -> Thread {

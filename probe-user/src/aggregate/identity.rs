@@ -36,6 +36,8 @@ pub(super) struct Owner {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Processes {
     known: BTreeMap<ProcessId, Process>,
+    /// How often a process came or changed its name.
+    changes: u64,
 }
 
 impl Processes {
@@ -45,6 +47,7 @@ impl Processes {
             let id = (process.pid, process.start_ticks);
             let ended = self.known.get(&id).is_some_and(|known| known.ended);
             if self.known.get(&id) != Some(process) {
+                self.changes += 1;
                 self.known.insert(
                     id,
                     Process {
@@ -81,6 +84,7 @@ impl Processes {
             },
         );
         let length = owner.comm.iter().position(|&b| b == 0).unwrap_or(COMM_LEN);
+        self.changes += 1;
         self.known.insert(
             id,
             Process {
@@ -91,6 +95,21 @@ impl Processes {
             },
         );
         id
+    }
+
+    /// Another number after each change of who is who: what [`Self::of`] said may be remembered until then.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Takes in what another one says of a process, where nothing is known of it here.
+    pub fn learn_from(&mut self, other: &Self, id: ProcessId) {
+        if !self.known.contains_key(&id)
+            && let Some(process) = other.known.get(&id)
+        {
+            self.changes += 1;
+            self.known.insert(id, process.clone());
+        }
     }
 
     /// What is known of the last process that had this id.

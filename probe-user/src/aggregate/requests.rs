@@ -11,6 +11,8 @@ use super::{
     Durations, Group, Histogram, MAX_PEERS, MAX_SLOWEST, Parts, Peer, PeerTime, RequestPeer,
     RequestSpan, RequestSummary, Use, new_histogram,
     peer::resolve,
+    quick::QuickMap,
+    served::GroupKey,
     threads::{fit, sum, uses},
     window::{add_histogram, record_n},
 };
@@ -19,7 +21,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct GroupSum {
     group: Group,
-    peers: HashMap<u64, PeerSum>,
+    peers: QuickMap<u64, PeerSum>,
     slowest: Vec<Request>,
 }
 
@@ -103,8 +105,35 @@ impl GroupSum {
         };
         Self {
             group,
-            peers: HashMap::new(),
+            peers: QuickMap::default(),
             slowest: Vec::new(),
+        }
+    }
+
+    /// Its name, and whether it is a PHP-FPM pool.
+    pub fn key(&self) -> GroupKey {
+        (self.group.name.clone(), self.group.php_fpm)
+    }
+
+    /// Adds the requests of another sum.
+    pub fn add(&mut self, other: &Self) {
+        let (g, o) = (&mut self.group, &other.group);
+        g.requests += o.requests;
+        g.fastcgi_requests += o.fastcgi_requests;
+        g.incomplete += o.incomplete;
+        g.empty_connections += o.empty_connections;
+        g.forked_requests += o.forked_requests;
+        add_histogram(&mut g.wall, &o.wall);
+        g.wall_ns += o.wall_ns;
+        add_parts(&mut g.parts, &o.parts);
+        add_parts(&mut g.incomplete_parts, &o.incomplete_parts);
+        g.connects += o.connects;
+        g.polls += o.polls;
+        for (peer, sum) in &other.peers {
+            self.peer(*peer).add(sum);
+        }
+        for request in &other.slowest {
+            self.keep_if_slow(request, wall_ns(request));
         }
     }
 
@@ -219,7 +248,7 @@ impl GroupSum {
 
     /// The sums of a peer. When the table is full, the one waited for least goes into "other peers".
     fn peer(&mut self, id: u64) -> &mut PeerSum {
-        if id != special::OTHER && !self.peers.contains_key(&id) && self.peers.len() >= MAX_PEERS {
+        if self.peers.len() >= MAX_PEERS && id != special::OTHER && !self.peers.contains_key(&id) {
             let least = self
                 .peers
                 .iter()
@@ -235,6 +264,15 @@ impl GroupSum {
     }
 
     fn keep_if_slow(&mut self, request: &Request, wall: u64) {
+        // Nearly all are not.
+        if self.slowest.len() >= MAX_SLOWEST
+            && self
+                .slowest
+                .last()
+                .is_some_and(|kept| wall_ns(kept) >= wall)
+        {
+            return;
+        }
         let at = self.slowest.partition_point(|kept| wall_ns(kept) >= wall);
         if at < MAX_SLOWEST {
             self.slowest.insert(at, *request);

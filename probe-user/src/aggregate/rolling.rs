@@ -1,13 +1,14 @@
 //! Windows that move on with time, for a view that is refreshed: the last moment, the last seconds, and all of it.
 //!
 //! A look at everything costs most of what the view does, so there are glances between: of what the threads do, and
-//! nothing else.
+//! nothing else. What runs for weeks ([`Rolling::lasting`]) has no glances and keeps nothing of all of it; its last moment
+//! is complete, so that sums of these moments lack nothing.
 
 use std::{collections::HashMap, sync::Arc};
 
-use probe_common::{peer::PeerKey, task::Task};
+use probe_common::{peer::PeerKey, request::Request, task::Task};
 
-use super::{About, Aggregator, Window, calls::CallTable};
+use super::{About, Aggregator, Window, calls::CallTable, lives::fitting, served::Served};
 use crate::{
     attach::ProbeStatus,
     collect::{Cost, Reading},
@@ -15,15 +16,20 @@ use crate::{
 
 /// Takes in readings, and yields windows again and again.
 pub struct Rolling {
-    total: Aggregator,
+    /// `None` for what runs for weeks: it would grow.
+    total: Option<Aggregator>,
     /// What is shown as the last seconds; when it is two spans long, the younger one takes its place.
     older: Part,
     younger: Part,
-    /// Without calls and signals.
+    /// Without calls and signals, unless `lasting`.
     last: Part,
-    /// All sums of calls so far.
+    /// The last moment has calls and signals, too.
+    lasting: bool,
+    /// Requests since the last moment began that lie within all windows: they are summed once.
+    served: Served,
+    /// All sums of calls that are still added to.
     calls: CallTable,
-    /// All peers so far: a glance names only those that are new.
+    /// The peers that readings have named since the last look.
     peers: HashMap<u64, PeerKey>,
     span_ns: u64,
 }
@@ -37,37 +43,16 @@ struct Part {
 
 /// The windows at a moment.
 pub struct Look {
-    /// From the look or glance before to this one; without calls and signals.
+    /// From the look or glance before to this one; without calls and signals, unless it is [`Rolling::lasting`].
     pub last: Window,
     /// The last one to two spans.
     pub recent: Window,
 }
 
-/// What a reading says of events: all but threads and sums of calls, which have their own ways.
-fn events(reading: &Reading) -> Reading {
+/// What a reading says of who is who.
+fn names(reading: &Reading) -> Reading {
     Reading {
         at_ns: reading.at_ns,
-        requests: reading.requests.clone(),
-        exits: reading.exits.clone(),
-        tasks: Vec::new(),
-        stats: Vec::new(),
-        peers: reading.peers.clone(),
-        processes: reading.processes.clone(),
-        tcp: reading.tcp.clone(),
-        udp: reading.udp.clone(),
-        dns: reading.dns.clone(),
-        files: reading.files.clone(),
-        journal: reading.journal.clone(),
-        losses: reading.losses,
-    }
-}
-
-/// The same without the signals.
-fn requests(reading: &Reading) -> Reading {
-    Reading {
-        at_ns: reading.at_ns,
-        requests: reading.requests.clone(),
-        exits: reading.exits.clone(),
         peers: reading.peers.clone(),
         processes: reading.processes.clone(),
         losses: reading.losses,
@@ -78,6 +63,15 @@ fn requests(reading: &Reading) -> Reading {
 impl Rolling {
     /// Begins at a reading of everything; before it, `spent` had been spent. `about.start_ns` is taken from it.
     pub fn new(about: &About, base: &Reading, spent: Cost, span_ns: u64) -> Self {
+        Self::begin(about, base, spent, span_ns, false)
+    }
+
+    /// The same for what runs for weeks: there is no [`Rolling::total`], and the last moment has calls and signals.
+    pub fn lasting(about: &About, base: &Reading, spent: Cost, span_ns: u64) -> Self {
+        Self::begin(about, base, spent, span_ns, true)
+    }
+
+    fn begin(about: &About, base: &Reading, spent: Cost, span_ns: u64, lasting: bool) -> Self {
         let mut calls = CallTable::default();
         calls.learn(&base.stats);
         let root = Aggregator::since(about.clone(), base);
@@ -86,19 +80,25 @@ impl Rolling {
             spent,
             began_ns: base.at_ns,
         };
-        let threads = Reading {
-            tasks: base.tasks.clone(),
-            ..requests(base)
-        };
-        let last = Part {
-            window: Aggregator::since(about.clone(), &threads),
-            ..part()
+        let last = if lasting {
+            part()
+        } else {
+            let threads = Reading {
+                tasks: base.tasks.clone(),
+                ..names(base)
+            };
+            Part {
+                window: Aggregator::since(about.clone(), &threads),
+                ..part()
+            }
         };
         Self {
             older: part(),
             younger: part(),
             last,
-            total: root,
+            lasting,
+            total: (!lasting).then_some(root),
+            served: Served::default(),
             calls,
             peers: base.peers.clone(),
             span_ns,
@@ -113,17 +113,43 @@ impl Rolling {
 
     /// `old` are the threads for the windows that last, `new` those for the last moment.
     fn take(&mut self, reading: &Reading, old: &Arc<Vec<Task>>, new: &Arc<Vec<Task>>) {
-        let calls = (!reading.stats.is_empty()).then(|| {
+        let known = reading.stats.is_empty() && reading.retired.is_empty();
+        let calls = (!known).then(|| {
+            self.calls.end(&reading.retired);
             self.calls.learn(&reading.stats);
             &self.calls
         });
         let known = reading.peers.iter().map(|(id, key)| (*id, *key));
         self.peers.extend(known);
-        self.total.share(events(reading), old, calls);
-        for part in [&mut self.older, &mut self.younger] {
-            part.window.share(events(reading), old, calls);
+        let last = &mut self.last.window;
+        let (whole, pieces): (Vec<&Request>, Vec<&Request>) =
+            reading.requests.iter().partition(|r| last.holds(r));
+        let pieces: Vec<Request> = pieces.into_iter().copied().collect();
+        last.share(
+            reading,
+            &pieces,
+            new,
+            calls.filter(|_| self.lasting),
+            self.lasting,
+        );
+        last.sum(&mut self.served, whole.into_iter());
+        let parts = [&mut self.older, &mut self.younger];
+        let windows = parts.into_iter().map(|part| &mut part.window);
+        for window in windows.chain(&mut self.total) {
+            window.share(reading, &pieces, old, calls, true);
         }
-        self.last.window.share(requests(reading), new, None);
+    }
+
+    /// Gives the windows the requests that were summed for all of them.
+    fn merge(&mut self) {
+        let served = std::mem::take(&mut self.served);
+        let by = self.last.window.processes();
+        let parts = [&mut self.older, &mut self.younger];
+        let windows = parts.into_iter().map(|part| &mut part.window);
+        for window in windows.chain(&mut self.total) {
+            window.merge(&served, by);
+        }
+        self.last.window.merge_own(&served);
     }
 
     /// Takes in a reading of everything, and shows the windows that end with it. `cost` is what was spent so far,
@@ -136,10 +162,14 @@ impl Rolling {
         unix_ns: u64,
     ) -> Look {
         self.push(reading);
-        let recent = self.older.window.clone();
+        self.merge();
+        self.peers = fitting(&reading.peers);
+        let older = &self.older;
         let look = Look {
+            recent: older
+                .window
+                .so_far(probes.to_vec(), cost.since(&older.spent)),
             last: self.turn(reading, probes, cost, unix_ns),
-            recent: recent.finish(probes.to_vec(), cost.since(&self.older.spent)),
         };
         if reading.at_ns.saturating_sub(self.younger.began_ns) >= self.span_ns {
             let window = &self.younger.window;
@@ -164,6 +194,7 @@ impl Rolling {
     ) -> Window {
         let tasks = Arc::new(reading.tasks.clone());
         self.take(reading, &Arc::default(), &tasks);
+        self.merge();
         self.turn(reading, probes, cost, unix_ns)
     }
 
@@ -175,16 +206,19 @@ impl Rolling {
         cost: Cost,
         unix_ns: u64,
     ) -> Window {
-        let threads = Reading {
-            tasks: reading.tasks.clone(),
-            peers: self.peers.clone(),
-            requests: Vec::new(),
-            exits: Vec::new(),
-            ..requests(reading)
-        };
         let window = &self.last.window;
+        let next = if self.lasting {
+            window.successor(unix_ns, reading, &self.calls)
+        } else {
+            let threads = Reading {
+                tasks: reading.tasks.clone(),
+                peers: self.peers.clone(),
+                ..names(reading)
+            };
+            window.successor(unix_ns, &threads, &CallTable::default())
+        };
         let next = Part {
-            window: window.successor(unix_ns, &threads, &CallTable::default()),
+            window: next,
             spent: cost,
             began_ns: reading.at_ns,
         };
@@ -192,9 +226,15 @@ impl Rolling {
         last.window.finish(probes.to_vec(), cost.since(&last.spent))
     }
 
-    /// All of it, from the beginning to the last reading.
+    /// All of it, from the beginning to the last reading; of [`Rolling::lasting`], the last one to two spans.
     pub fn total(&self, probes: &[ProbeStatus], cost: Cost) -> Window {
-        self.total.clone().finish(probes.to_vec(), cost)
+        let (window, cost) = match &self.total {
+            Some(total) => (total, cost),
+            None => (&self.older.window, cost.since(&self.older.spent)),
+        };
+        let mut window = window.clone();
+        window.merge(&self.served, self.last.window.processes());
+        window.finish(probes.to_vec(), cost)
     }
 }
 
@@ -234,6 +274,108 @@ mod tests {
         assert!(seen[9..].iter().all(|s| (5..=10).contains(s)), "{seen:?}");
         let total = rolling.total(&[], Cost::default());
         assert_eq!(total.duration_ns, 20 * S);
+    }
+
+    #[test]
+    fn requests_that_are_summed_once_are_in_every_window_as_if_each_had_summed_them() {
+        use probe_common::request::flag;
+        // The same values in other orders: a histogram that was merged knows its ends to the width of a bucket.
+        let shown = |what: &dyn std::fmt::Debug| {
+            let text = format!("{what:#?}");
+            let ends = |line: &&str| !line.contains("max_value") && !line.contains("min_non_zero");
+            text.lines().filter(ends).collect::<Vec<_>>().join("\n")
+        };
+        let full = |n: u64| Reading {
+            processes: (1..9).map(worker).collect(),
+            tasks: (1..9).map(|pid| task(pid, pid)).collect(),
+            ..reading(n * S)
+        };
+        let flags = [
+            0,
+            flag::GOT_DATA,
+            flag::GOT_DATA | flag::FORKED,
+            flag::PARTIAL,
+            flag::GOT_DATA | flag::EXITED,
+            flag::GOT_DATA | flag::FASTCGI,
+        ];
+        let base = full(0);
+        let mut alone = Aggregator::since(about(), &base);
+        let mut rolling = Rolling::new(&about(), &base, Cost::default(), 100 * S);
+        for n in 1..=12u64 {
+            let requests = (0..50u64).map(|i| {
+                let page = Page {
+                    calls: (i % 4) as u32,
+                    each_ns: S / 100 * (1 + i % 7),
+                    // No two take the same time: which of them is shown as slow would be left open.
+                    cpu_ns: n * 100 + i,
+                    ..INCIDENT_A
+                };
+                let mut request = request(1 + (i % 9) as u32, n * S - i * S / 100, page);
+                request.flags = flags[((n * 7 + i) % 11) as usize % flags.len()];
+                // Some began before the window, and some ended before it.
+                request.end_ns -= (i % 3) * S;
+                request
+            });
+            let events = Reading {
+                requests: requests.collect(),
+                ..reading(n * S)
+            };
+            alone.push(events.clone());
+            alone.push(full(n));
+            if n % 3 == 0 {
+                let glance = Reading {
+                    tasks: full(n).tasks,
+                    ..events
+                };
+                rolling.glance(&glance, &[], Cost::default(), n * S);
+            } else {
+                rolling.push(&events);
+            }
+            let look = rolling.look(&full(n), &[], Cost::default(), n * S);
+            let expected = alone.clone().finish(Vec::new(), Cost::default());
+            for window in [&look.recent, &rolling.total(&[], Cost::default())] {
+                assert_eq!(shown(&window.groups), shown(&expected.groups));
+                assert_eq!(shown(&window.processes), shown(&expected.processes));
+            }
+        }
+        // Between two looks, too.
+        let late = Reading {
+            requests: vec![request(3, 13 * S, INCIDENT_A)],
+            ..reading(13 * S)
+        };
+        let before = rolling.total(&[], Cost::default());
+        rolling.push(&late);
+        alone.push(late);
+        let after = rolling.total(&[], Cost::default());
+        let expected = alone.finish(Vec::new(), Cost::default());
+        assert_eq!(shown(&after.groups), shown(&expected.groups));
+        assert_ne!(shown(&after.groups), shown(&before.groups));
+    }
+
+    #[test]
+    fn the_last_moments_of_what_lasts_are_complete_and_overlap_nowhere() {
+        let full = |n: u64| Reading {
+            processes: vec![worker(7)],
+            tasks: vec![task(7, 7)],
+            tcp: Some(Box::default()),
+            ..reading(n * S)
+        };
+        let mut rolling = Rolling::lasting(&about(), &full(0), Cost::default(), 5 * S);
+        let (mut requests, mut spent_ns) = (0, 0);
+        for n in 1..=20 {
+            rolling.push(&Reading {
+                requests: vec![request(7, n * S - S / 2, INCIDENT_A)],
+                ..full(n)
+            });
+            let look = rolling.look(&full(n), &[], Cost::default(), n * S);
+            assert!(look.last.tcp.is_some());
+            assert_eq!(look.last.duration_ns, S);
+            requests += look.last.groups.iter().map(|g| g.requests).sum::<u64>();
+            spent_ns += look.last.processes[0].parts.iter().sum::<u64>();
+        }
+        assert_eq!((requests, spent_ns), (20, 20 * S));
+        let recent = rolling.total(&[], Cost::default());
+        assert!((5 * S..=10 * S).contains(&recent.duration_ns));
     }
 
     #[test]

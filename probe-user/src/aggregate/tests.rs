@@ -422,3 +422,33 @@ fn an_answered_request_on_a_kept_connection_is_finished_and_counts_once() {
     let next = next.finish(probes(), Cost::default());
     assert_eq!(next.groups.iter().map(|g| g.all_requests()).sum::<u64>(), 0);
 }
+
+#[test]
+fn rows_that_are_taken_out_and_come_back_are_added_up() {
+    let row = |count| stat((1, op::POLL, api_id(5)), count, MS);
+    let other = |count| stat((2, op::POLL, api_id(5)), count, MS);
+    let full = |at, stats| Reading {
+        stats,
+        ..reading(at)
+    };
+    let calls = |w: &Window| w.calls.iter().map(|c| c.count).sum::<u64>();
+    let base = full(0, vec![row(10), other(100)]);
+    let mut rolling = Rolling::lasting(&about(), &base, Cost::default(), 100 * S);
+    let mut look = |reading: Reading| {
+        let look = rolling.look(&reading, &[], Cost::default(), 0);
+        (calls(&look.last), calls(&look.recent))
+    };
+    // Taken out at 13, and met twice again.
+    let mut back = full(S, vec![row(2), other(100)]);
+    back.retired = vec![row(13)];
+    assert_eq!(look(back), (5, 5));
+    assert_eq!(look(full(2 * S, vec![row(4), other(100)])), (2, 7));
+    // Taken out again, and the other for good; the last exchange of a request.
+    let mut gone = full(3 * S, Vec::new());
+    gone.retired = vec![row(7), other(101)];
+    gone.retired
+        .push(stat((1, derived::LAST_EXCHANGE, api_id(5)), 1, MS));
+    assert_eq!(look(gone), (5, 12));
+    assert_eq!(look(full(4 * S, vec![row(1)])), (1, 13));
+    assert_eq!(look(full(5 * S, vec![row(1)])), (0, 13));
+}

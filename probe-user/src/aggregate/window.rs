@@ -22,8 +22,9 @@ pub const MAX_GROUPS: usize = 32;
 pub const MAX_PEERS: usize = 24;
 /// Slowest requests kept of a group.
 pub const MAX_SLOWEST: usize = 5;
-/// Rows of [`Window::calls`] that name a process; further rows are added up by group.
-pub const MAX_CALLS: usize = 2048;
+/// Rows of [`Window::calls`] that name a process; further rows are added up by group. Each takes about 2 kB of JSON, and of a report
+/// nobody reads more.
+pub const MAX_CALLS: usize = 512;
 /// Rows of [`Window::processes`].
 pub const MAX_PROCESSES: usize = 4096;
 

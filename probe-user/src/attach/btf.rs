@@ -26,6 +26,10 @@ const KIND_DECL_TAG: u32 = 17;
 const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 
+/// Members that are looked at to find one: the largest structures of a kernel have some hundred, and anonymous ones within
+/// them as many again. Types that contain themselves, which no compiler writes, would be walked for years.
+const MOST_MEMBERS: u32 = 100_000;
+
 /// Kernel types, ready to be asked for members.
 pub struct Btf {
     data: Vec<u8>,
@@ -109,8 +113,9 @@ impl Btf {
         let mut id = *self.structs.get(structure.as_bytes())?;
         let mut bits = 0;
         let mut found = None;
+        let mut left = MOST_MEMBERS;
         for name in member.split('.') {
-            let (member, at_bits, of) = self.find(id, name.as_bytes(), bits, 0)?;
+            let (member, at_bits, of) = self.find(id, name.as_bytes(), bits, 0, &mut left)?;
             (id, bits, found) = (of, at_bits, Some(member));
         }
         found
@@ -121,13 +126,14 @@ impl Btf {
         self.functions.get(name.as_bytes()).copied()
     }
 
-    /// The member, its offset in bits, and its type.
+    /// The member, its offset in bits, and its type. So many members may be looked at as are `left`.
     fn find(
         &self,
         id: u32,
         wanted: &[u8],
         base_bits: u32,
         depth: u32,
+        left: &mut u32,
     ) -> Option<(Member, u32, u32)> {
         // Anonymous members nest a few levels at most; the bound guards against malformed input.
         if depth > 8 {
@@ -139,6 +145,7 @@ impl Btf {
         }
         let bitfields = info >> 31 == 1;
         for i in 0..(info & 0xffff) as usize {
+            *left = left.checked_sub(1)?;
             let m = at + 12 + i * 12;
             let name = string(&self.data, self.strings, u32_at(&self.data, m)?);
             let kind = u32_at(&self.data, m + 4)?;
@@ -148,7 +155,7 @@ impl Btf {
                 width = bits >> 24;
                 bits &= 0xff_ffff;
             }
-            let bits = base_bits + bits;
+            let bits = base_bits.checked_add(bits)?;
             if name == wanted {
                 let size = if width == 0 {
                     self.size(kind, 0)
@@ -159,7 +166,7 @@ impl Btf {
                 return Some((Member { offset, size }, bits, kind));
             }
             if name.is_empty()
-                && let Some(found) = self.find(kind, wanted, bits, depth + 1)
+                && let Some(found) = self.find(kind, wanted, bits, depth + 1, left)
             {
                 return Some(found);
             }
@@ -256,6 +263,32 @@ mod tests {
         // A member, not a function; and one that was not asked for.
         assert_eq!(btf.function("b"), None);
         assert_eq!(Btf::parse(blob(), &[]).unwrap().function("a"), None);
+    }
+
+    /// Type 1: a structure of so many anonymous members, each of type 1, so many bits from its start.
+    fn within_itself(members: u32, bits: u32) -> Vec<u8> {
+        let strings = b"\0outer\0";
+        let mut types: Vec<u32> = vec![1, KIND_STRUCT << 24 | members, 8];
+        types.extend((0..members).flat_map(|_| [0, 1, bits]));
+        let len = types.len() as u32 * 4;
+        let mut out = MAGIC.to_ne_bytes().to_vec();
+        out.extend([1, 0]);
+        let head = [24, 0, len, len, strings.len() as u32];
+        out.extend(
+            head.iter()
+                .chain(&types)
+                .flat_map(|word| word.to_ne_bytes()),
+        );
+        out.extend(strings);
+        out
+    }
+
+    #[test]
+    fn a_structure_that_contains_itself_is_not_walked_for_ever() {
+        for bits in [0, u32::MAX / 4] {
+            let btf = Btf::parse(within_itself(60_000, bits), &["outer"]).unwrap();
+            assert_eq!(btf.member("outer", "b"), None);
+        }
     }
 
     #[test]

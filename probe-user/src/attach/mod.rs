@@ -3,8 +3,11 @@
 //! Every probe of the catalogue ends active, or off with a reason; nothing is assumed without a look.
 
 mod btf;
+mod capabilities;
 pub(crate) mod clock;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod iterators;
 mod links;
 mod loader;
@@ -106,6 +109,9 @@ pub struct Options {
     pub signals: Signals,
     /// The network namespace of this process is watched; else the caller's.
     pub netns_of: Option<u32>,
+    /// It runs for weeks: capabilities that only attaching needs are given up, for good, and what is otherwise looked at each
+    /// second (TCP sockets, who holds them, file systems) is looked at every few seconds.
+    pub lasting: bool,
 }
 
 impl Options {
@@ -137,6 +143,7 @@ impl Default for Options {
             fastcgi: true,
             signals: Signals::default(),
             netns_of: None,
+            lasting: false,
         }
     }
 }
@@ -164,7 +171,8 @@ impl Attached {
     }
 }
 
-/// Loads and attaches.
+/// Loads and attaches. What runs for weeks must call it before there are other threads, as each of them has capabilities of its
+/// own.
 ///
 /// # Errors
 /// Missing privileges (named), a kernel below 5.10 or without BTF, or when nothing useful can be attached.
@@ -180,10 +188,14 @@ pub fn attach(options: &Options) -> Result<Attached, Error> {
     let groups = groups(options);
     let probes = catalogue(options, &groups);
     let resolved = resolve::resolve(&tracefs.path, &probes, options)?;
-    match &options.mode {
+    let attached = match &options.mode {
         Mode::Count { .. } => count(options, resolved),
         Mode::Ledger { .. } | Mode::Signals => watch(options, &groups, &probes, resolved, netns),
+    }?;
+    if options.lasting {
+        capabilities::give_up(&attached.ebpf)?;
     }
+    Ok(attached)
 }
 
 /// The groups that are asked for.
@@ -220,7 +232,7 @@ fn catalogue(options: &Options, groups: &[&'static Group]) -> Vec<&'static Probe
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Raising it may be refused (no CAP_SYS_RESOURCE),
-/// which newer kernels do not mind.
+/// which newer kernels do not mind, nor older ones where it is high enough as it is (LimitMEMLOCK= of a unit).
 fn raise_memlock() {
     let unlimited = libc::rlimit {
         rlim_cur: libc::RLIM_INFINITY,
@@ -344,6 +356,10 @@ fn watch(
                 (format!("{instead}, as {reason}"), State::Active)
             }
             state => (source(probe), state),
+        };
+        let source = match privilege::lessens(probe.id) {
+            Some(less) => format!("{source}; {less}"),
+            None => source,
         };
         probes.push(ProbeStatus {
             id: probe.id,

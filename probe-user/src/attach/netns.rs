@@ -130,7 +130,7 @@ fn listeners() -> Vec<PeerKey> {
 }
 
 /// The address of a line of /proc/net/tcp in state LISTEN (0A).
-fn listener(line: &str) -> Option<PeerKey> {
+pub fn listener(line: &str) -> Option<PeerKey> {
     let mut fields = line.split_ascii_whitespace();
     let (address, port) = fields.nth(1)?.split_once(':')?;
     if fields.nth(1)? != "0A" {

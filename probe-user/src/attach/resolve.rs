@@ -57,7 +57,8 @@ pub fn check_kernel() -> Result<(), Error> {
     Ok(())
 }
 
-fn version(release: &str) -> Option<(u32, u32)> {
+/// Major and minor of a release such as `6.1.0-50-amd64`.
+pub fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
@@ -67,6 +68,17 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// Whether BPF programs are compiled; a kernel that always does has no such file, or says 1.
 const JIT: &str = "/proc/sys/net/core/bpf_jit_enable";
+
+/// The ports that the kernel gives to sockets that ask for none, first and last; where that cannot be read, its default.
+fn local_ports() -> (u32, u32) {
+    const DEFAULT: (u32, u32) = (32768, 60999);
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut words = text.split_whitespace().map(|word| word.parse().ok());
+    match (words.next().flatten(), words.next().flatten()) {
+        (Some(first), Some(last)) => (first, last),
+        _ => DEFAULT,
+    }
+}
 
 /// Looks up every need of `probes` in the running kernel.
 pub fn resolve(
@@ -84,6 +96,7 @@ pub fn resolve(
     // The kernel packs struct epoll_event on x86-64 only (include/uapi/linux/eventpoll.h).
     config.epoll_data = if cfg!(target_arch = "x86_64") { 4 } else { 8 };
     config.close_range_nr = libc::SYS_close_range as u32;
+    (config.first_local_port, config.last_local_port) = local_ports();
     config.cohort_shift = clock::cohort_shift(clock::hz());
     config.tcp_events = options.watched().tcp_events.into();
     match options.mode {

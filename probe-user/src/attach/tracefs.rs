@@ -49,9 +49,8 @@ pub fn ensure() -> Result<Tracefs, Error> {
             if let Err(error) = super::privilege::check() {
                 return error;
             }
-            return Error::Privilege(format!(
-                "not allowed to {what}: CAP_SYS_ADMIN is missing; run stallscope as root (sudo)"
-            ));
+            let what = format!("{what} (tracefs is not mounted; `mount -t tracefs tracefs /sys/kernel/tracing` does it for all)");
+            return super::privilege::lacks(&what, "CAP_SYS_ADMIN");
         }
         Error::Io {
             what: format!("cannot {what} (tracefs is not mounted)"),
@@ -84,7 +83,7 @@ pub fn syscalls(tracefs: &Path) -> Result<Vec<String>, Error> {
 
 /// Mount point of a tracefs in `mountinfo`, of those where aya looks for it as well. Looking into the debugfs
 /// directory itself would make the kernel mount it there for everybody, so only the table is read.
-fn mounted(mountinfo: &str) -> Option<PathBuf> {
+pub(super) fn mounted(mountinfo: &str) -> Option<PathBuf> {
     let place = PLACE.to_str().ok()?;
     [place, OLD_PLACE]
         .into_iter()
@@ -138,7 +137,7 @@ fn mount_privately() -> Result<(), Failed> {
 }
 
 /// The mount point that [`PLACE`] lies on, where `mountinfo` shows it.
-fn parent(mountinfo: &str) -> Option<CString> {
+pub(super) fn parent(mountinfo: &str) -> Option<CString> {
     let place = Path::new(PLACE.to_str().ok()?);
     let point = mounts(mountinfo)
         .map(|(point, _)| point)

@@ -167,6 +167,36 @@ the time watched. Commits are those of ext4 and ext3. Network and FUSE file syst
 not asked how full they are, because asking may hang.
 Exit code: 0, or 2 when it could not do its job.";
 
+/// `watch --help`.
+pub const WATCH: &str = "\
+Examples:
+  sudo stallscope watch                          save what is found to /var/lib/stallscope
+  sudo stallscope watch --pool www --dir /var/tmp/stalls --severity critical
+  sudo stallscope watch --on-finding /usr/local/bin/page-me
+  sudo stallscope watch --config /etc/stallscope/stallscope.toml
+  stallscope replay /var/lib/stallscope/incident-20231114-221320-W01.rec --view
+
+It keeps the last minutes in a ring on disk. When a finding appears, report (JSON, HTML)
+and recording are saved; `stallscope replay FILE` shows what led to it. A finding counts
+when it lasts, and as over when it has been gone for a while. Files: incident-TIME-RULE.*
+
+The program of --on-finding has STALLSCOPE_RULE, _SEVERITY, _HEADLINE and _FILE (the saved
+report) in its environment. SIGHUP reads the file of --config again. A disk that fills up
+ends no watching: a twentieth of it, at most 1 GB, is left free.
+Exit code: 0 when it is told to end, 2 when it could not do its job.";
+
+/// `serve --help`.
+pub const SERVE: &str = "\
+Examples:
+  sudo stallscope serve                          http://127.0.0.1:9777/metrics
+  sudo stallscope serve --otlp http://127.0.0.1:4317
+  sudo stallscope serve --dir /var/lib/stallscope    with the flight recorder of `watch`
+  sudo stallscope serve --config /etc/stallscope/stallscope.toml
+
+A port on any other address than the loopback ones must be asked for by --listen; use
+--tls-cert and --basic-auth with it. SIGHUP reads the configuration again.
+Exit code: 0 when it is told to end, 2 when it could not do its job.";
+
 /// `doctor --help`.
 pub const DOCTOR: &str = "\
 Examples:

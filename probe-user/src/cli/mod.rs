@@ -1,15 +1,17 @@
 //! The command line: what can be asked for, in one definition that help, completions and man page share.
 
-mod duration;
+mod daemon;
+pub mod duration;
 mod generate;
 mod help;
-mod size;
+pub mod size;
 mod usage;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+pub use daemon::{Keep, Lasting, Listen, Protocol, Push, Recorder, Serve};
 pub use generate::{completions, man};
 pub use usage::{Stop, parse};
 
@@ -79,6 +81,14 @@ pub enum Command {
     #[command(after_help = help::DIFF)]
     Diff(Diff),
 
+    /// Run for weeks, and save report and recording of what goes wrong
+    #[command(after_help = help::WATCH)]
+    Watch(Recorder),
+
+    /// Run for weeks, and give metrics out: OpenMetrics to be fetched, OTLP to a collector
+    #[command(after_help = help::SERVE)]
+    Serve(Box<Serve>),
+
     /// Count system calls by process, with their errors
     #[command(after_help = help::COUNT)]
     Count(Count),
@@ -136,7 +146,7 @@ pub enum Command {
 }
 
 /// Which processes to watch. Several selectors add up; none means all.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Targets (several add up; none = all processes)")]
 pub struct Targets {
     /// Watch this process and what it forks (repeatable)
@@ -157,7 +167,7 @@ pub struct Targets {
 }
 
 /// What concerns the kernel side, for every command that attaches.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
     /// Show the kernel side's own log on stderr
     #[arg(short = 'v', long)]
@@ -185,7 +195,7 @@ pub struct Diagnose {
 }
 
 /// What to watch, for the commands that watch everything.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     /// Do not read script names and URIs out of FastCGI requests
     #[arg(long)]

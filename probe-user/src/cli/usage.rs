@@ -213,7 +213,10 @@ mod tests {
 
     #[test]
     fn every_command_shows_examples() {
-        for sub in Cli::command().get_subcommands() {
+        let mut command = Cli::command();
+        // The width is handed down to the commands only now.
+        command.build();
+        for sub in command.get_subcommands() {
             let help = sub.clone().render_long_help().to_string();
             assert!(help.contains("Examples:"), "{}", sub.get_name());
             assert!(help.contains("stallscope"), "{}", sub.get_name());

@@ -1,8 +1,13 @@
 //! Reads ring and maps of the attached kernel side.
 
+mod follow;
+mod room;
+
 use std::{
     cell::Cell,
     collections::{HashMap as StdHashMap, HashSet},
+    io,
+    os::fd::{AsFd as _, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -13,23 +18,24 @@ use aya::{
 use probe_common::{
     count::{CountKey, WaitSum},
     hist, loss,
-    peer::{self, EpollKey, PeerKey},
     request::{Exit, Request, event},
     stat::{Stat, StatKey},
+    table::slot,
     task::Task,
+    tcp::TransitionKey,
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    Count, KernelCost, Reading,
+    CallSum, Count, KernelCost, Reading,
     cost::CostMeter,
     dns::DnsReader,
-    epoll,
     exchanges::LastExchanges,
     files::FilesReader,
-    inflight,
     journal::JournalReader,
+    names::{self, Names},
     processes::{self, Processes},
-    sockets::Wanted,
+    table::{self, Table},
     tcp::{records, watcher::Watcher},
     udp::UdpReader,
 };
@@ -38,13 +44,13 @@ use crate::{
     error::Error,
 };
 
-/// Slots of the map `FILTER`, as in the kernel side's maps.rs.
-const FILTER_SLOTS: u32 = 1 << 16;
-
 /// The ring is emptied this often while something else is waited for.
 const EMPTY_EVERY: Duration = Duration::from_millis(20);
-/// For so long the memory of the maps is taken as unchanged.
-const MAP_BYTES: Duration = Duration::from_secs(5);
+/// For so long the memory of the maps is taken as unchanged: nearly all of it is taken when they are made.
+const MAP_BYTES: Duration = Duration::from_secs(60);
+
+/// Requests for which there is room before they come, at most: 2.7 MB.
+const AHEAD: usize = 2048;
 
 /// Reads the kernel side. Owns it: dropping the collector detaches and unloads everything.
 pub struct Collector {
@@ -61,7 +67,9 @@ pub struct Collector {
     probes: Vec<ProbeStatus>,
     followed: HashSet<(u32, u32)>,
     pending: Reading,
-    peers: StdHashMap<u64, PeerKey>,
+    stats: Table<StatKey>,
+    transitions: Table<TransitionKey>,
+    names: Names,
     processes: Processes,
     last_exchanges: LastExchanges,
     meter: CostMeter,
@@ -111,11 +119,18 @@ impl Collector {
             false => None,
         };
         let census = match watched.tcp {
-            true => Some(Watcher::start(&mut ebpf, &mut iterators, netns)?),
+            true => Some(Watcher::start(
+                &mut ebpf,
+                &mut iterators,
+                netns,
+                options.lasting,
+            )?),
             false => None,
         };
         let dns = watched.dns.then(|| DnsReader::start(&mut ebpf));
-        let files = watched.files.then(|| FilesReader::start(&mut ebpf));
+        let files = watched
+            .files
+            .then(|| FilesReader::start(&mut ebpf, options.lasting));
         let journal = watched.journal.then(|| JournalReader::start(&mut ebpf));
         let mut collector = Self {
             census,
@@ -133,7 +148,9 @@ impl Collector {
             probes,
             followed: HashSet::new(),
             pending: Reading::default(),
-            peers: StdHashMap::new(),
+            stats: Table::new("STATS", Some(slot::STATS)),
+            transitions: Table::new("TRANSITIONS", Some(slot::TRANSITIONS)),
+            names: Names::default(),
             processes: Processes::default(),
             last_exchanges: LastExchanges::default(),
         };
@@ -171,122 +188,42 @@ impl Collector {
         })
     }
 
-    /// Time in our kernel programs, sampled: call it often, it switches the kernel's measuring on for a
-    /// tenth of the time (measuring itself costs about as much as the programs do).
+    /// Time in our kernel programs, sampled: call it when [`Collector::next_cost`] says so, it switches the kernel's measuring
+    /// on for a tenth of the time at first, then less (measuring itself costs about as much as the programs do).
     pub fn kernel_cost(&mut self) -> Option<KernelCost> {
         self.meter.sample(&self.ebpf)
     }
 
-    /// Follows all threads of these processes; the kernel side follows what they fork. Idempotent: call it
-    /// again when more processes may match. Returns how many of the given processes are there.
-    ///
-    /// # Errors
-    /// The thread table cannot be written. Processes that have ended are skipped.
-    pub fn follow(&mut self, pids: &[u32]) -> Result<usize, Error> {
-        let mut alive = 0;
-        let mut new = Vec::new();
-        let mut wanted = Wanted::default();
-        for pid in pids {
-            let threads = processes::threads(*pid);
-            if threads.is_empty() {
-                continue;
-            }
-            alive += 1;
-            let known = new.len();
-            let mut fpm_worker = None;
-            for tid in threads {
-                let Some(stat) = processes::thread_stat(*pid, tid) else {
-                    continue;
-                };
-                if !self.followed.insert((tid, stat.start_ticks)) {
-                    continue;
-                }
-                let worker = *fpm_worker.get_or_insert_with(|| processes::fpm_pool(*pid).is_some());
-                if let Some(inode) = inflight::awaited_socket(*pid, tid) {
-                    wanted.add(*pid, inode);
-                }
-                new.push((*pid, tid, worker));
-            }
-            if new.len() > known {
-                self.name_epoll(*pid)?;
-            }
-        }
-        let peers = self.peers_of(wanted)?;
-        // Where a thread stands is looked up right before its row is made, as it does not wait for us.
-        for (pid, tid, worker) in new {
-            if let Some(stat) = processes::thread_stat(pid, tid) {
-                let row = inflight::row(pid, tid, &stat, worker, &peers);
-                self.insert_row(&row)?;
-                // Its pool is in its title, which is gone when it has ended.
-                self.processes.see(pid, tid, row.start_ticks, &row.comm);
-            }
-        }
-        Ok(alive)
+    /// When [`Collector::kernel_cost`] has something to do; `None` where the kernel does not measure.
+    pub fn next_cost(&self) -> Option<Instant> {
+        self.meter.next()
     }
 
-    /// Tells the kernel side of epoll registrations that it did not see being made.
-    fn name_epoll(&mut self, pid: u32) -> Result<(), Error> {
-        if self.ring.is_none() {
-            return Ok(());
-        }
-        let mut known: HashMap<_, EpollKey, u32> = map(&mut self.ebpf, "EPOLL")?;
-        for (key, fd) in epoll::registrations(pid) {
-            // An LRU table makes room for itself.
-            let _ = known.insert(key, fd, 0);
-        }
-        Ok(())
+    /// The ring, to wait for: the kernel side says when it fills.
+    pub fn ring(&self) -> Option<io::Result<AsyncFd<OwnedFd>>> {
+        let ring = self.ring.as_ref()?.as_fd().try_clone_to_owned();
+        Some(ring.and_then(|ring| {
+            // SAFETY: an owned descriptor stays the same and open for as long as it is owned.
+            let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+            registered.map_err(io::Error::from)
+        }))
     }
 
-    /// The other ends of sockets, by inode number; their addresses are made known to the kernel side.
-    fn peers_of(&mut self, wanted: Wanted) -> Result<StdHashMap<u64, PeerKey>, Error> {
-        let found = {
-            let listened: HashMap<_, u32, u32> = map(&mut self.ebpf, "LISTEN_PORTS")?;
-            wanted.find(|port| listened.get(&port.into(), 0).is_ok())
-        };
-        let mut names: HashMap<_, u64, PeerKey> = map(&mut self.ebpf, "PEERS")?;
-        for key in found.values() {
-            // A full table is the kernel side's to count.
-            let _ = names.insert(peer::id(key), key, 0);
-        }
-        Ok(found)
+    /// Records in memory that no reading has taken yet.
+    pub fn waiting(&self) -> usize {
+        self.pending.requests.len() + self.pending.exits.len()
     }
 
-    fn insert_row(&mut self, task: &Task) -> Result<(), Error> {
-        let tid = task.tid;
-        let inserted = {
-            let mut tasks: HashMap<_, u32, Task> = map(&mut self.ebpf, "TASKS")?;
-            tasks.insert(
-                tid, task, 1, /* BPF_NOEXIST: a fork that we followed may be there already */
-            )
-        };
-        match inserted {
-            Ok(()) => {}
-            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::EEXIST) => {}
-            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::E2BIG) => {
-                let mut losses: Array<_, u64> = map(&mut self.ebpf, "LOSSES")?;
-                let n = losses.get(&loss::slot::TASKS_FULL, 0).map_err(map_error)?;
-                losses
-                    .set(loss::slot::TASKS_FULL, n + 1, 0)
-                    .map_err(map_error)?;
-                return Ok(());
-            }
-            Err(e) => return Err(map_error(e)),
-        }
-        let mut filter: Array<_, u32> = map(&mut self.ebpf, "FILTER")?;
-        filter
-            .set(tid & (FILTER_SLOTS - 1), 1, 0)
-            .map_err(map_error)
-    }
-
-    /// Tells the kernel side which TCP ports are listened on, in every network namespace in use.
-    fn listen_ports(&mut self) -> Result<(), Error> {
-        let ports = processes::listening_ports();
-        let mut known: HashMap<_, u32, u32> = map(&mut self.ebpf, "LISTEN_PORTS")?;
-        for port in ports {
-            // A full table makes some inbound connections look outbound; bounded by 4,096 listeners.
-            let _ = known.insert(u32::from(port), 1, 0);
-        }
-        Ok(())
+    /// True when there is anything that no reading has taken yet.
+    pub fn has_news(&self) -> bool {
+        let signals = [
+            self.pending.tcp.is_some(),
+            self.pending.udp.is_some(),
+            self.pending.dns.is_some(),
+            self.pending.files.is_some(),
+            self.pending.journal.is_some(),
+        ];
+        self.waiting() > 0 || signals.contains(&true)
     }
 
     /// Empties the ring into memory, and passes on what the kernel side logged.
@@ -302,12 +239,35 @@ impl Collector {
             files.news(&mut self.pending.files);
         }
         let Some(ring) = &mut self.ring else { return };
+        let mut made = Vec::new();
         while let Some(item) = ring.next() {
+            if let Some(told) = table::made(&item) {
+                made.push(told);
+                continue;
+            }
             let known = self.pending.requests.len();
             decode(&item, &mut self.pending);
             self.pending.requests[known..]
                 .iter()
                 .for_each(|r| self.last_exchanges.add(r));
+        }
+        for told in made {
+            self.stats.told(&told);
+            self.transitions.told(&told);
+            self.names.told(&told);
+            if let Some(dns) = &mut self.dns {
+                dns.told(&told);
+            }
+            if let Some(files) = &mut self.files {
+                files.told(&told);
+            }
+            if let Some(journal) = &mut self.journal {
+                journal.told(&told);
+            }
+        }
+        // A map that cannot be read fails the next reading, too.
+        if let Err(e) = self.make_room() {
+            log::debug!("room in the tables: {e}");
         }
     }
 
@@ -317,25 +277,43 @@ impl Collector {
         }
     }
 
-    /// Everything: ring, thread table, sums, addresses, losses.
+    /// Everything: ring, thread table, sums, addresses, losses. Rows of threads that have ended are taken out of the kernel's
+    /// tables, and others where these fill.
     ///
     /// # Errors
     /// A map cannot be read.
     pub fn read(&mut self) -> Result<Reading, Error> {
         self.take_census();
-        let mut reading = self.threads()?;
-        let stats: HashMap<_, StatKey, Stat> = map(&mut self.ebpf, "STATS")?;
-        reading.stats = self
-            .last_exchanges
-            .merge(stats.iter().filter_map(Result::ok));
+        let mut reading = self.look(true)?;
+        // Asking for skipped programs reads a file for each; the cheaper readings say what was last known.
+        reading.losses = self.losses()?;
+        let alive: HashSet<(u32, u32)> = reading.tasks.iter().map(thread_of).collect();
+        self.followed.retain(|thread| alive.contains(thread));
+        self.stats.press(self.names.fill());
+        let stats = self.stats.look(
+            &self.ebpf,
+            reading.at_ns,
+            true,
+            |stat: &Stat| stat.count,
+            |key| room::fate(!alive.contains(&(key.tid, key.start_ticks))),
+            |_, stat| CallSum::from(stat),
+        )?;
+        reading.stats = stats.rows;
+        reading.retired.extend(stats.retired);
+        reading.retired.extend(self.last_exchanges.take());
         if self.census.is_some() {
-            let table = map(&mut self.ebpf, "TRANSITIONS")?;
+            let sums = records::sums(&mut self.transitions, &self.ebpf, reading.at_ns, true)?;
+            let timewait = match self.active("exact_timewait") {
+                true => {
+                    let sums = map(&mut self.ebpf, "TIMEWAIT_SUMS")?;
+                    Some(records::timewait(&sums).map_err(map_error)?)
+                }
+                false => None,
+            };
             let tcp = reading.tcp.get_or_insert_default();
-            tcp.transitions = records::sums(&table);
-            if self.active("exact_timewait") {
-                let sums = map(&mut self.ebpf, "TIMEWAIT_SUMS")?;
-                tcp.timewait = Some(records::timewait(&sums).map_err(map_error)?);
-            }
+            tcp.transitions = sums.rows;
+            tcp.retired.extend(sums.retired);
+            tcp.timewait = timewait;
         }
         if let Some(udp) = &mut self.udp {
             udp.read(&mut self.ebpf, reading.udp.get_or_insert_default())?;
@@ -344,12 +322,15 @@ impl Collector {
             dns.read(&mut self.ebpf, reading.dns.get_or_insert_default())?;
         }
         if let Some(files) = &mut self.files {
-            files.read(&mut self.ebpf, reading.files.get_or_insert_default())?;
+            files.read(&self.ebpf, reading.files.get_or_insert_default())?;
         }
         if let Some(journal) = &mut self.journal {
             journal.read(&mut self.ebpf, reading.journal.get_or_insert_default())?;
         }
         self.name_peers(&mut reading, true)?;
+        self.name_processes(&mut reading, true);
+        self.empty_names(&reading.tasks)?;
+        self.count_clients()?;
         Ok(reading)
     }
 
@@ -369,8 +350,7 @@ impl Collector {
     /// # Errors
     /// A map cannot be read.
     pub fn threads(&mut self) -> Result<Reading, Error> {
-        let mut reading = self.look(true)?;
-        // Asking for skipped programs reads a file for each; the cheaper readings say what was last known.
+        let mut reading = self.glance()?;
         reading.losses = self.losses()?;
         Ok(reading)
     }
@@ -380,7 +360,10 @@ impl Collector {
     /// # Errors
     /// A map cannot be read.
     pub fn glance(&mut self) -> Result<Reading, Error> {
-        self.look(true)
+        let mut reading = self.look(true)?;
+        self.name_peers(&mut reading, true)?;
+        self.name_processes(&mut reading, true);
+        Ok(reading)
     }
 
     /// The cheapest part: ring and losses, no row of any thread. Taking it now and then keeps what was
@@ -389,59 +372,43 @@ impl Collector {
     /// # Errors
     /// A map cannot be read.
     pub fn events(&mut self) -> Result<Reading, Error> {
-        self.look(false)
+        let mut reading = self.look(false)?;
+        self.name_peers(&mut reading, false)?;
+        self.name_processes(&mut reading, false);
+        Ok(reading)
     }
 
     fn look(&mut self, tasks: bool) -> Result<Reading, Error> {
         self.drain();
         let mut reading = std::mem::take(&mut self.pending);
+        // As many will come again.
+        let ahead = reading.requests.len().min(AHEAD);
+        self.pending.requests.reserve(ahead);
         if tasks {
-            let tasks: HashMap<_, u32, Task> = map(&mut self.ebpf, "TASKS")?;
-            reading.tasks = tasks
-                .iter()
-                .filter_map(Result::ok)
-                .map(|(_, task)| task)
-                .collect();
+            reading.tasks = self.tasks()?;
         }
         reading.at_ns = monotonic_ns();
         reading.losses = self.counted_losses()?;
-        self.name_peers(&mut reading, tasks)?;
-        self.name_processes(&mut reading, tasks);
         Ok(reading)
     }
 
-    /// Adds the addresses behind the peer ids of a reading, or of all readings so far.
+    fn tasks(&mut self) -> Result<Vec<Task>, Error> {
+        let tasks: HashMap<_, u32, Task> = map(&mut self.ebpf, "TASKS")?;
+        let rows = tasks.iter().filter_map(Result::ok);
+        Ok(rows.map(|(_, task)| task).collect())
+    }
+
+    /// Adds the addresses behind the peer ids of a reading.
     fn name_peers(&mut self, reading: &mut Reading, all: bool) -> Result<(), Error> {
-        let unknown: HashSet<u64> = reading
-            .stats
-            .iter()
-            .map(|(key, _)| key.peer)
-            .chain(reading.tasks.iter().map(|t| t.last_peer))
-            .chain(reading.tasks.iter().flat_map(|t| used_peers(&t.request)))
-            .chain(reading.requests.iter().flat_map(used_peers))
-            .chain(reading.tcp.iter().flat_map(|tcp| tcp.named_peers()))
-            .chain(reading.dns.iter().flat_map(|dns| dns.named_peers()))
-            .filter(|id| *id >= peer::special::FIRST_HASH)
-            .filter(|id| !self.peers.contains_key(id))
-            .collect();
-        if !unknown.is_empty() {
-            let mut found = Vec::new();
-            let names: HashMap<_, u64, PeerKey> = map(&mut self.ebpf, "PEERS")?;
-            for id in unknown {
-                if let Ok(key) = names.get(&id, 0) {
-                    found.push((id, key));
-                }
-            }
-            self.peers.extend(found.iter().copied());
-            reading.peers.extend(found);
-        }
-        if all {
-            reading.peers.clone_from(&self.peers);
-        }
+        let mut found = std::mem::take(&mut reading.peers);
+        let mut ids = names::named(reading);
+        self.names.tell(&self.ebpf, &mut ids, &mut found, all)?;
+        drop(ids);
+        reading.peers = found;
         Ok(())
     }
 
-    /// Adds what is known of the processes of a reading, or of all readings so far.
+    /// Adds what is known of the processes of a reading, or of all that live.
     fn name_processes(&mut self, reading: &mut Reading, all: bool) {
         for exit in &reading.exits {
             self.processes.ended(exit);
@@ -459,11 +426,9 @@ impl Collector {
         for (pid, tid, start_ticks, comm) in seen {
             self.processes.see(pid, tid, start_ticks, &comm);
         }
-        let news = self.processes.news();
-        reading.processes = if all {
-            self.processes.iter().cloned().collect()
-        } else {
-            news
+        reading.processes = match all {
+            true => self.processes.all(reading.tasks.iter().map(|t| t.tgid)),
+            false => self.processes.news(),
         };
     }
 
@@ -538,14 +503,27 @@ impl Collector {
     }
 }
 
-fn used_peers(request: &Request) -> impl Iterator<Item = u64> + '_ {
+/// A thread, by its id and its start.
+fn thread_of(task: &Task) -> (u32, u32) {
+    (task.tid, task.start_ticks)
+}
+
+/// The peers that a thread may come back to without their address being met again.
+pub(super) fn leads_to(task: &Task) -> impl Iterator<Item = u64> + '_ {
+    let remembered = task.cache.iter().map(|peer| peer.id);
+    used_peers(&task.request)
+        .chain(remembered)
+        .chain([task.last_peer])
+}
+
+pub(super) fn used_peers(request: &Request) -> impl Iterator<Item = u64> + '_ {
     let n = (request.npeers as usize).min(request.peers.len());
     request.peers[..n].iter().map(|p| p.peer)
 }
 
 /// Decodes one record of the ring. A record that is too short for its kind is a bug of ours; it is left
 /// out rather than read beyond its end.
-fn decode(bytes: &[u8], into: &mut Reading) {
+pub fn decode(bytes: &[u8], into: &mut Reading) {
     let Some(kind) = bytes
         .get(..4)
         .and_then(|b| b.try_into().ok())
@@ -555,13 +533,17 @@ fn decode(bytes: &[u8], into: &mut Reading) {
     };
     match kind {
         event::REQUEST if bytes.len() >= std::mem::offset_of!(Request, peers) => {
-            let mut request = Request::ZERO;
+            // In its place at once: there are tens of thousands a second.
+            let request = into.requests.push_mut(Request::ZERO);
             let n = bytes.len().min(size_of::<Request>());
             // SAFETY: `n` is within both; every bit pattern is a valid `Request`.
             unsafe {
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut request).cast::<u8>(), n);
+                std::ptr::copy_nonoverlapping(
+                    bytes.as_ptr(),
+                    std::ptr::from_mut(request).cast::<u8>(),
+                    n,
+                );
             }
-            into.requests.push(request);
         }
         event::EXIT if bytes.len() >= size_of::<Exit>() => {
             // SAFETY: the length was just checked; every bit pattern is a valid `Exit`.

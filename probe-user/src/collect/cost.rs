@@ -20,15 +20,20 @@ use crate::attach;
 
 /// The kernel measures our programs for this long ...
 const SAMPLE: Duration = Duration::from_millis(50);
-/// ... out of every this long. Measuring costs two clock reads a run for every BPF program of the node.
+/// ... out of every this long at first. Measuring costs two clock reads a run for every BPF program of the node, and
+/// switching it on and off stops all CPUs for a moment.
 const EVERY: Duration = Duration::from_millis(500);
+/// Samples become rarer up to this, so that there are always this many ...
+const SAMPLES: u32 = 20;
+/// ... and one at least this often.
+const RARELY: Duration = Duration::from_secs(5);
 
 /// Run time of our programs, scaled up from the samples.
 #[derive(Clone, Debug, Default)]
 pub struct KernelCost {
     /// Time in our programs since the first sample, ns, on all CPUs together.
     pub run_ns: u64,
-    /// Of the wall time: measured, ns. The rest is assumed to be alike.
+    /// Of the wall time: measured, ns. What lies before a sample is assumed to be like it, what is behind the last one too.
     pub sampled_ns: u64,
     /// Wall time since the first sample, ns.
     pub wall_ns: u64,
@@ -43,6 +48,12 @@ pub struct CostMeter {
     stats: Option<OwnedFd>,
     refused: bool,
     sampled: Duration,
+    /// Time in our programs up to the end of the last sample, ns, reckoned from all of them.
+    reckoned_ns: f64,
+    /// When that was.
+    until: Instant,
+    /// Of a CPU: what our programs took in the last sample.
+    share: f64,
     /// What our programs had when this sample began. Another tool may have had the kernel measure in between.
     base: HashMap<String, (u64, u64)>,
     /// Time in our programs, ns, and runs, in the samples before this one.
@@ -58,9 +69,28 @@ impl CostMeter {
             stats: None,
             refused: false,
             sampled: Duration::ZERO,
+            reckoned_ns: 0.0,
+            until: now,
+            share: 0.0,
             base: HashMap::new(),
             before: HashMap::new(),
         }
+    }
+
+    /// When the next step is due; `None` when the kernel does not allow it.
+    pub fn next(&self) -> Option<Instant> {
+        let pause = match self.stats {
+            Some(_) => SAMPLE,
+            None if self.sampled.is_zero() => Duration::ZERO,
+            None => {
+                self.began
+                    .elapsed()
+                    .div_f64(SAMPLES.into())
+                    .clamp(EVERY, RARELY)
+                    - SAMPLE
+            }
+        };
+        (!self.refused).then(|| self.switched + pause)
     }
 
     /// Takes the next step: on, off, or nothing. `None` until something was measured, or when the kernel
@@ -72,12 +102,17 @@ impl CostMeter {
         }
         if self.stats.is_some() {
             if now - self.switched >= SAMPLE {
-                self.before = self.so_far(ebpf);
+                let so_far = self.so_far(ebpf);
+                let spent = time(&so_far).saturating_sub(time(&self.before));
+                self.before = so_far;
                 self.stats = None;
+                self.share = share(spent, now - self.switched);
+                self.reckoned_ns += self.share * (now - self.until).as_nanos() as f64;
+                self.until = now;
                 self.sampled += now - self.switched;
                 self.switched = now;
             }
-        } else if self.sampled.is_zero() || now - self.switched >= EVERY - SAMPLE {
+        } else if self.next().is_some_and(|next| now >= next) {
             match enable_stats(Stats::RunTime) {
                 Ok(fd) => {
                     self.stats = Some(fd);
@@ -88,23 +123,24 @@ impl CostMeter {
             }
         }
         // Asking costs a call for each program, so a sample under way counts only while there is no other.
-        let (so_far, sampled) = match self.stats {
-            Some(_) if self.sampled.is_zero() => (self.so_far(ebpf), now - self.switched),
-            _ => (self.before.clone(), self.sampled),
+        let (so_far, sampled, share) = match self.stats {
+            Some(_) if self.sampled.is_zero() => {
+                let (so_far, sampled) = (self.so_far(ebpf), now - self.switched);
+                let share = share(time(&so_far), sampled);
+                (so_far, sampled, share)
+            }
+            _ => (self.before.clone(), self.sampled, self.share),
         };
         if sampled.is_zero() {
             return None;
         }
-        let total: u64 = so_far.values().map(|(ns, _)| ns).sum();
+        let run_ns = self.reckoned_ns + share * (now - self.until).as_nanos() as f64;
         let runs = so_far.into_iter().map(|(name, (_, n))| (name, n));
-        let runs = runs.collect();
-        let wall = (now - self.began).max(sampled);
-        let scale = wall.as_secs_f64() / sampled.as_secs_f64();
         Some(KernelCost {
-            run_ns: (total as f64 * scale) as u64,
+            run_ns: run_ns as u64,
             sampled_ns: sampled.as_nanos() as u64,
-            wall_ns: wall.as_nanos() as u64,
-            runs,
+            wall_ns: (now - self.began).max(sampled).as_nanos() as u64,
+            runs: runs.collect(),
         })
     }
 
@@ -118,6 +154,19 @@ impl CostMeter {
             sum.1 += n.saturating_sub(base_n);
         }
         all
+    }
+}
+
+/// Time in all programs together, ns.
+fn time(programs: &HashMap<String, (u64, u64)>) -> u64 {
+    programs.values().map(|(ns, _)| ns).sum()
+}
+
+/// Part of a CPU.
+fn share(ns: u64, of: Duration) -> f64 {
+    match of.is_zero() {
+        true => 0.0,
+        false => ns as f64 / of.as_nanos() as f64,
     }
 }
 
@@ -182,7 +231,7 @@ fn fdinfo(path: &Path) -> Option<String> {
 }
 
 /// A number in an fdinfo file.
-fn number(text: &str, field: &str) -> Option<u64> {
+pub fn number(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(field))?;
     line.trim().parse().ok()
 }

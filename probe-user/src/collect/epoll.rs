@@ -47,7 +47,7 @@ pub fn registrations(pid: u32) -> Vec<(EpollKey, u32)> {
 }
 
 /// Descriptor and data of a line such as `tfd:        5 events:       19 data:  7f00dead0005  pos:0 ...`.
-fn registration(line: &str) -> Option<(u32, u64)> {
+pub fn registration(line: &str) -> Option<(u32, u64)> {
     let mut words = line.strip_prefix("tfd:")?.split_ascii_whitespace();
     let fd = words.next()?.parse().ok()?;
     let data = words.skip_while(|w| *w != "data:").nth(1)?;

@@ -1,9 +1,8 @@
 //! The last exchange of each request with each peer.
 //!
-//! The kernel side adds an exchange up when the next one begins; the last one is still open in the
-//! request's record, and is added here, so that every [`super::Reading`] has them all.
-
-use std::collections::{HashMap, HashSet};
+//! The kernel side adds an exchange up when the next one begins; the last one is still open in the request's record. Those
+//! are added up here between two readings and go into the next one as rows that are retired at once, so that nothing is kept
+//! of them, and all readings together have them all.
 
 use probe_common::{
     hist,
@@ -14,23 +13,14 @@ use probe_common::{
 
 use super::CallSum;
 
-/// Sums that are still to be added to those of the kernel side.
+/// So many are added up at once: what is kept of them until then is no more than 300 KB.
+const MANY: usize = 8192;
+
+/// Exchanges that no reading has yet, and how long each took, ns.
 #[derive(Default)]
 pub struct LastExchanges {
-    sums: HashMap<StatKey, Sum>,
+    each: Vec<(StatKey, u64)>,
 }
-
-#[derive(Default)]
-struct Sum {
-    count: u64,
-    total_ns: u64,
-    max_ns: u64,
-    /// Sparse: one request has one last exchange.
-    buckets: HashMap<u32, u32>,
-}
-
-/// Rows kept; as many as the kernel side's table holds at most.
-const MAX_ROWS: usize = 16384;
 
 impl LastExchanges {
     /// Takes in a finished request.
@@ -44,55 +34,37 @@ impl LastExchanges {
                 tid: request.tid,
                 start_ticks: request.start_ticks,
                 tgid: request.tgid,
-                op: derived::EXCHANGE,
+                op: derived::LAST_EXCHANGE,
                 peer: used.peer,
             };
-            if self.sums.len() >= MAX_ROWS && !self.sums.contains_key(&key) {
-                continue;
-            }
-            let ns = used.exchange_last - used.exchange_start;
-            let sum = self.sums.entry(key).or_default();
-            sum.count += 1;
-            sum.total_ns += ns;
-            sum.max_ns = sum.max_ns.max(ns);
-            *sum.buckets.entry(hist::bucket(ns)).or_default() += 1;
+            self.each
+                .push((key, used.exchange_last - used.exchange_start));
         }
     }
 
-    /// Adds the sums to the rows of the kernel side, and makes these compact: at no moment there is more
-    /// than one of them in its full size.
-    pub fn merge(&self, rows: impl Iterator<Item = (StatKey, Stat)>) -> Vec<(StatKey, CallSum)> {
-        let mut met = HashSet::new();
-        let mut out: Vec<_> = rows
-            .map(|(key, mut stat)| {
-                if key.op == derived::EXCHANGE
-                    && let Some(sum) = self.sums.get(&key)
-                {
-                    sum.add_to(&mut stat);
-                    met.insert(key);
-                }
-                (key, CallSum::from(&stat))
-            })
-            .collect();
-        for (key, sum) in self.sums.iter().filter(|(key, _)| !met.contains(*key)) {
+    /// True when they are to be taken before the next reading of everything.
+    pub fn are_many(&self) -> bool {
+        self.each.len() >= MANY
+    }
+
+    /// Adds them up, and forgets them.
+    pub fn take(&mut self) -> Vec<(StatKey, CallSum)> {
+        let mut each = std::mem::take(&mut self.each);
+        each.sort_unstable_by_key(|(key, _)| {
+            let thread = (key.tgid, key.tid, key.start_ticks);
+            (thread, key.peer)
+        });
+        let sums = each.chunk_by(|a, b| a.0 == b.0).map(|same| {
             let mut stat = Stat::ZERO;
-            sum.add_to(&mut stat);
-            out.push((*key, CallSum::from(&stat)));
-        }
-        out
-    }
-}
-
-impl Sum {
-    fn add_to(&self, stat: &mut Stat) {
-        stat.count += self.count;
-        stat.total_ns += self.total_ns;
-        stat.max_ns = stat.max_ns.max(self.max_ns);
-        for (bucket, n) in &self.buckets {
-            if let Some(slot) = stat.hist.get_mut(*bucket as usize) {
-                *slot += n;
+            for (_, ns) in same {
+                stat.count += 1;
+                stat.total_ns += ns;
+                stat.max_ns = stat.max_ns.max(*ns);
+                stat.hist[hist::bucket(*ns) as usize] += 1;
             }
-        }
+            (same[0].0, CallSum::from(&stat))
+        });
+        sums.collect()
     }
 }
 
@@ -100,39 +72,34 @@ impl Sum {
 mod tests {
     use super::*;
 
-    fn request(start: u64, last: u64) -> Request {
+    fn request(peer: u64, start: u64, last: u64) -> Request {
         let mut request = Request {
             tid: 7,
             tgid: 7,
             npeers: 1,
             ..Request::ZERO
         };
-        request.peers[0].peer = 99;
+        request.peers[0].peer = peer;
         request.peers[0].exchange_start = start;
         request.peers[0].exchange_last = last;
         request
     }
 
     #[test]
-    fn adds_to_the_row_that_is_there_and_makes_the_one_that_is_not() {
+    fn each_is_in_one_reading() {
         let mut last = LastExchanges::default();
-        last.add(&request(1000, 2_001_000));
-        last.add(&request(1000, 3_001_000));
+        last.add(&request(99, 1000, 2_001_000));
+        last.add(&request(98, 1000, 1_001_000));
+        last.add(&request(99, 1000, 3_001_000));
         // Never answered: no exchange.
-        last.add(&request(1000, 0));
-        let rows = last.merge(std::iter::empty());
-        let sum = &rows[0].1;
-        assert_eq!(
-            (sum.count, sum.total_ns, sum.max_ns),
-            (2, 5_000_000, 3_000_000)
-        );
-        assert_eq!(sum.hist.iter().map(|(_, n)| n).sum::<u32>(), 2);
-        let mut there = Stat::ZERO;
-        (there.count, there.max_ns) = (5, 9_000_000);
-        let rows = last.merge(std::iter::once((rows[0].0, there)));
-        assert_eq!(
-            (rows.len(), rows[0].1.count, rows[0].1.max_ns),
-            (1, 7, 9_000_000)
-        );
+        last.add(&request(99, 1000, 0));
+        let mut rows = last.take();
+        rows.sort_by_key(|(key, _)| key.peer);
+        let of = |n: usize| (rows[n].1.count, rows[n].1.total_ns, rows[n].1.max_ns);
+        assert_eq!(rows.len(), 2);
+        assert_eq!(of(0), (1, 1_000_000, 1_000_000));
+        assert_eq!(of(1), (2, 5_000_000, 3_000_000));
+        assert_eq!(rows[1].1.hist.iter().map(|(_, n)| n).sum::<u32>(), 2);
+        assert!(last.take().is_empty());
     }
 }

@@ -106,7 +106,8 @@ fn syscall(pid: u32, tid: u32) -> Option<(u64, [u64; 6])> {
     parse_syscall(&fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?)
 }
 
-fn parse_syscall(text: &str) -> Option<(u64, [u64; 6])> {
+/// Parses proc_pid_syscall(5): a number, and arguments in hexadecimal.
+pub fn parse_syscall(text: &str) -> Option<(u64, [u64; 6])> {
     let mut fields = text.split_ascii_whitespace();
     let nr: u64 = fields.next()?.parse().ok()?;
     let mut args = [0; 6];
@@ -160,7 +161,8 @@ fn socket_inode(pid: u32, fd: u32) -> Option<u64> {
     inode_of(link.as_os_str())
 }
 
-fn inode_of(link: &OsStr) -> Option<u64> {
+/// The inode number in `socket:[77]`, what a descriptor of a socket links to.
+pub fn inode_of(link: &OsStr) -> Option<u64> {
     let text = link
         .as_bytes()
         .strip_prefix(b"socket:[")?

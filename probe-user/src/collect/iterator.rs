@@ -75,7 +75,7 @@ fn create(link: &OwnedFd) -> io::Result<File> {
 }
 
 /// Takes whole records off the front; returns how many bytes they were.
-fn decode(bytes: &[u8], into: &mut impl Written) -> usize {
+pub fn decode(bytes: &[u8], into: &mut impl Written) -> usize {
     let mut at = 0;
     while let Some(kind) = bytes.get(at..at + 4) {
         let kind = kind.try_into().map_or(0, u32::from_ne_bytes);

@@ -1,7 +1,7 @@
 //! What /proc knows of the processes that are followed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     path::Path,
 };
@@ -19,6 +19,8 @@ pub struct Processes {
     known: BTreeMap<(u32, u32), Process>,
     /// Those that are new, or changed, since [`Processes::news`] told of them.
     news: BTreeSet<(u32, u32)>,
+    /// Those that had no thread when all were told of last.
+    idle: BTreeSet<(u32, u32)>,
 }
 
 impl Processes {
@@ -90,9 +92,24 @@ impl Processes {
             .collect()
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.known.values()
+    /// All of them. Those that have ended are told of once more, and forgotten; so are those whose end was not seen, when they
+    /// have none of the threads of these processes twice.
+    pub fn all(&mut self, alive: impl Iterator<Item = u32>) -> Vec<Process> {
+        self.news.clear();
+        let all = self.known.values().cloned().collect();
+        let alive: HashSet<u32> = alive.collect();
+        let before = std::mem::take(&mut self.idle);
+        self.known.retain(|id, process| {
+            if alive.contains(&id.0) && !process.ended {
+                return true;
+            }
+            if process.ended || before.contains(id) {
+                return false;
+            }
+            self.idle.insert(*id);
+            true
+        });
+        all
     }
 }
 
@@ -138,7 +155,7 @@ pub fn thread_stat(pid: u32, tid: u32) -> Option<Stat> {
 
 /// Parses proc_pid_stat(5). The name stands in parentheses and may hold any byte, also ')': the last one
 /// ends it.
-fn parse_stat(text: &[u8]) -> Option<Stat> {
+pub fn parse_stat(text: &[u8]) -> Option<Stat> {
     let open = text.iter().position(|b| *b == b'(')?;
     let close = text.iter().rposition(|b| *b == b')')?;
     let comm = text.get(open + 1..close)?.to_vec();
@@ -156,10 +173,15 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 /// The pool that a PHP-FPM worker serves, from its title: `php-fpm: pool www`.
 pub fn fpm_pool(pid: u32) -> Option<Vec<u8>> {
     let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    pool_of(&title).map(<[u8]>::to_vec)
+}
+
+/// The pool in a title. Behind it may stand what is left of the arguments that it overwrote.
+pub fn pool_of(title: &[u8]) -> Option<&[u8]> {
     let title = &title[..title.iter().position(|b| *b == 0).unwrap_or(title.len())];
     let pool = title.strip_prefix(b"php-fpm: pool ")?;
     let pool = pool.trim_ascii_end();
-    (!pool.is_empty()).then(|| pool.to_vec())
+    (!pool.is_empty()).then_some(pool)
 }
 
 /// Workers of all PHP-FPM pools.
@@ -175,7 +197,7 @@ pub fn fpm_workers() -> Vec<u32> {
 /// Local ports of listening TCP sockets, over all network namespaces that processes use.
 pub fn listening_ports() -> Vec<u16> {
     let mut ports = Vec::new();
-    let mut namespaces = std::collections::HashSet::new();
+    let mut namespaces = HashSet::new();
     let Ok(dir) = fs::read_dir("/proc") else {
         return ports;
     };
@@ -218,7 +240,7 @@ fn listeners_in(path: &Path, ports: &mut Vec<u16>) {
 }
 
 /// The local port of a line of /proc/net/tcp in state LISTEN (0A).
-fn listening_port(line: &str) -> Option<u16> {
+pub fn listening_port(line: &str) -> Option<u16> {
     let mut fields = line.split_ascii_whitespace();
     let local = fields.nth(1)?;
     let state = fields.nth(1)?;
@@ -266,7 +288,7 @@ mod tests {
         processes.ended(&exit);
         // Pid 7 is no process of ours that is alive with this start.
         processes.see(7, 7, 2, b"new\0\0\0\0\0\0\0\0\0\0\0\0\0");
-        let mut names: Vec<_> = processes.iter().map(|p| p.comm.clone()).collect();
+        let mut names: Vec<_> = processes.known.values().map(|p| p.comm.clone()).collect();
         names.sort();
         assert_eq!(names, [b"new".to_vec(), b"old".to_vec()]);
         assert_eq!((processes.news().len(), processes.news().len()), (2, 0));
@@ -274,5 +296,29 @@ mod tests {
         assert!(processes.news().is_empty(), "known already");
         processes.see(7, 7, 2, b"exec\0\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(processes.news()[0].comm, b"exec");
+    }
+
+    #[test]
+    fn what_has_ended_is_told_of_once_more_and_forgotten() {
+        let mut processes = Processes::default();
+        let comm = b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        let me = std::process::id();
+        let start = thread_stat(me, me).unwrap().start_ticks;
+        processes.see(me, me, start, comm);
+        let exit = Exit {
+            tgid: 7,
+            tid: 7,
+            start_ticks: 1,
+            comm: *comm,
+            ..Exit::ZERO
+        };
+        processes.ended(&exit);
+        let pids = |all: Vec<Process>| all.iter().map(|p| p.pid).collect::<Vec<_>>();
+        assert_eq!(pids(processes.all([me].into_iter())), [7, me]);
+        assert_eq!(pids(processes.all([me].into_iter())), [me]);
+        // Its end was not seen.
+        assert_eq!(pids(processes.all([].into_iter())), [me]);
+        assert_eq!(pids(processes.all([].into_iter())), [me]);
+        assert!(processes.all([].into_iter()).is_empty());
     }
 }

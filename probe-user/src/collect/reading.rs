@@ -35,12 +35,16 @@ pub struct Reading {
     /// Calls by thread, operation and peer; empty when the reader asked for the ring only.
     #[serde(with = "raw::keys")]
     pub stats: Vec<(StatKey, CallSum)>,
-    /// Addresses behind the peer ids seen so far; only those that are new when the reader asked for the
-    /// ring only.
+    /// Rows of `stats` that were taken out of the kernel's table since the last reading, with their last sums: see
+    /// [`super::table`]. In this reading's `stats`, or a later one's, the same key begins at 0.
+    #[serde(with = "raw::keys")]
+    pub retired: Vec<(StatKey, CallSum)>,
+    /// Addresses behind the peer ids that this reading names; when the reader asked for the ring only, those that no reading
+    /// since the last one of everything has told.
     #[serde(with = "raw::map")]
     pub peers: HashMap<u64, PeerKey>,
-    /// What is known from /proc of the processes in `tasks`, `stats` and `requests` so far; only what is
-    /// new or changed when the reader asked for the ring only.
+    /// What is known from /proc of the processes in `tasks`, `stats` and `requests`, those that have ended once more; only
+    /// what is new or changed when the reader asked for the ring only.
     pub processes: Vec<Process>,
     /// TCP; `None` when it was not asked for, or when the ring alone was asked for and nothing came.
     pub tcp: Option<Box<TcpReading>>,

@@ -73,7 +73,7 @@ impl Wanted {
 
 /// Takes accepted Unix sockets in `inodes` out of their table. It tells only a socket's own name, which an
 /// accepted one has from its listener; who a client is connected to it does not say.
-fn scan_unix(
+pub fn scan_unix(
     mut table: impl BufRead,
     inodes: &mut HashSet<u64>,
     found: &mut HashMap<u64, PeerKey>,
@@ -117,7 +117,7 @@ fn accepted_unix(line: &[u8]) -> Option<(u64, PeerKey)> {
 }
 
 /// Takes the sockets in `inodes` out of a table.
-fn scan(
+pub fn scan(
     mut table: impl BufRead,
     protocol: u8,
     listened: &impl Fn(u16) -> bool,

@@ -209,14 +209,14 @@ const WORDS: [(u32, &str, &str, &str, Level); slot::COUNT as usize] = [
         "sleepers_full",
         "uninterruptible sleeps not measured: their table was full",
         "tasks stuck behind a disk are too few",
-        Level::Medium,
+        Level::High,
     ),
     (
         slot::STACKS_FULL,
         "stacks_full",
         "kernel stacks not kept: their table was full",
         "what these tasks slept for is not known",
-        Level::Medium,
+        Level::High,
     ),
     (
         slot::FILE_CALLS_FULL,
@@ -256,6 +256,13 @@ pub fn losses(counts: &[u64]) -> Vec<Loss> {
             })
         })
         .collect()
+}
+
+/// Every kind of loss, by its id, with how often it was in a window.
+pub fn loss_counts(counts: &[u64]) -> impl Iterator<Item = (&'static str, u64)> {
+    WORDS
+        .iter()
+        .map(|&(slot, id, ..)| (id, counts.get(slot as usize).copied().unwrap_or(0)))
 }
 
 /// The highest confidence that the window's losses leave to a finding about requests, and why.

@@ -8,7 +8,8 @@ mod engine;
 mod finding;
 mod loss;
 pub mod rules;
+pub mod steady;
 
 pub use engine::run;
 pub use finding::*;
-pub use loss::{Loss, losses};
+pub use loss::{Loss, loss_counts, losses};

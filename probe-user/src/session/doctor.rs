@@ -115,7 +115,7 @@ fn facts(tracefs: Option<&Tracefs>) -> Vec<(String, String)> {
 }
 
 /// The mode in force in the text of the lockdown file: the one in brackets.
-fn lockdown_mode(text: &str) -> Option<&str> {
+pub fn lockdown_mode(text: &str) -> Option<&str> {
     text.split_once('[')?
         .1
         .split_once(']')

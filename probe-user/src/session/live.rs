@@ -1,12 +1,15 @@
 //! The loop all live commands share: drain the ring, find new processes of the target, stop when it is time.
+//!
+//! It sleeps until something is due, a quarter of a second at most; the kernel side wakes it where the ring fills faster.
 
 use std::{
     convert::Infallible,
     future::{Future, pending},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::{io::unix::AsyncFd, time::sleep_until};
 
 use super::{
     output, own,
@@ -20,12 +23,14 @@ use crate::{
     target::Target,
 };
 
-/// How often the ring is emptied. At this pace it needs no wake-ups, which would cost the traced processes.
-const DRAIN: Duration = Duration::from_millis(20);
-/// How often what was drained is folded into the window, so that memory does not grow with the run.
+/// How often the ring is emptied, and what was in it folded into the window. Where a quarter of the ring fills meanwhile, the
+/// kernel side says so; a wake-up for each record would cost the traced processes.
 const FOLD: Duration = Duration::from_millis(250);
-/// How often the kernel's run-time measuring is moved on.
-const COST: Duration = Duration::from_millis(50);
+/// With so many records in memory they are folded at once, so that memory does not grow with their rate; they have
+/// up to 1.3 KB each.
+const MANY: usize = 2048;
+/// Where nothing came, readings that say so are this far apart.
+const NOTHING: Duration = Duration::from_secs(1);
 /// How often `/proc` is searched for new processes of the target.
 const SCAN: Duration = Duration::from_secs(1);
 /// Searching takes at most one part in this many of a CPU.
@@ -146,30 +151,45 @@ impl Live {
         mut second: impl FnMut(&Self),
         wake: impl Future<Output = T>,
     ) -> Result<Woken<T>, Error> {
-        let mut drain = interval(if fold.is_some() { DRAIN } else { FOLD });
-        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ring = match fold {
+            Some(_) => self.collector.ring().transpose(),
+            None => Ok(None),
+        };
+        let ring = ring.map_err(|source| Error::Io {
+            what: "cannot wait for the ring".into(),
+            source,
+        })?;
         let mut next_fold = Instant::now() + FOLD;
-        let mut next_cost = Instant::now();
+        let mut said = Instant::now();
         let until = sleep_until(until.into());
         tokio::pin!(until, wake);
         loop {
+            let mut next = self.next_scan;
+            if fold.is_some() {
+                next = next.min(next_fold);
+                next = next.min(self.collector.next_cost().unwrap_or(next));
+            }
             tokio::select! {
                 biased;
                 end = signals.end() => return Ok(Woken::Ended(end)),
                 told = &mut wake => return Ok(Woken::By(told)),
                 () = &mut until => return Ok(Woken::Ended(End::Time)),
-                _ = drain.tick() => {}
+                () = filled(ring.as_ref()) => {}
+                () = sleep_until(next.into()) => {}
             }
             let now = Instant::now();
             if let Some(fold) = &mut fold {
                 self.collector.drain();
-                if now >= next_cost {
-                    next_cost = now + COST;
+                if self.collector.next_cost().is_some_and(|next| now >= next) {
                     self.collector.kernel_cost();
                 }
-                if now >= next_fold {
+                let waiting = self.collector.waiting();
+                if now >= next_fold || waiting >= MANY {
                     next_fold = now + FOLD;
-                    fold(self.collector.events()?);
+                    if self.collector.has_news() || now - said >= NOTHING {
+                        said = now;
+                        fold(self.collector.events()?);
+                    }
                 }
             }
             if now >= self.next_scan {
@@ -234,6 +254,18 @@ impl Live {
     /// the report keep anything attached.
     pub fn detach(self) -> Detaching {
         Detaching(Some(std::thread::spawn(move || drop(self))))
+    }
+}
+
+/// Waits until the kernel side says that the ring fills.
+async fn filled(ring: Option<&AsyncFd<OwnedFd>>) {
+    match ring {
+        // Readiness is told at a change only: what lies in the ring by then wakes nobody.
+        Some(ring) => match ring.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => pending().await,
+        },
+        None => pending().await,
     }
 }
 

@@ -1,11 +1,14 @@
 //! Wires the stages into the commands: attach, collect, aggregate, diagnose, present.
 
 mod count;
+mod daemon;
 mod diagnose;
 mod diff;
 mod dns;
 mod doctor;
 mod fs;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod live;
 mod output;
 mod own;
@@ -83,6 +86,8 @@ pub fn run(cli: Cli, started: Instant) -> Result<u8, Error> {
             let target = prepare(&args.targets, &args.watch.kernel)?.0;
             runtime()?.block_on(diagnose::run(&args, target, setup))
         }
+        Some(Command::Watch(args)) => daemon(daemon::watch(&args)?, setup),
+        Some(Command::Serve(args)) => daemon(daemon::serve(&args)?, setup),
         Some(Command::Count(args)) => {
             let (target, tracefs) = prepare(&args.targets, &args.kernel)?;
             runtime()?.block_on(count::run(&args, target, &tracefs, setup))
@@ -138,6 +143,12 @@ fn prepare(targets: &Targets, kernel: &Kernel) -> Result<(Target, Tracefs), Erro
     }
     let target = Target::resolve(Proc::default(), targets)?;
     Ok((target, tracefs::ensure()?))
+}
+
+/// What runs for weeks.
+fn daemon(settings: daemon::Settings, setup: Setup) -> Result<u8, Error> {
+    let target = prepare(&settings.targets, &settings.watch.kernel)?.0;
+    runtime()?.block_on(daemon::run(settings, target, setup))
 }
 
 /// Timers and signals on this thread; no other thread is started.

@@ -64,6 +64,11 @@ pub fn kernel() -> String {
     line("/proc/sys/kernel/osrelease")
 }
 
+/// A name that nothing else has, made by the kernel: another one each time.
+pub fn uuid() -> String {
+    line("/proc/sys/kernel/random/uuid")
+}
+
 fn line(path: &str) -> String {
     fs::read_to_string(path).map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
 }
@@ -103,5 +108,11 @@ mod tests {
             "{}",
             kernel()
         );
+    }
+
+    #[test]
+    fn no_name_is_made_twice() {
+        assert_eq!(uuid().len(), 36);
+        assert_ne!(uuid(), uuid());
     }
 }

@@ -24,7 +24,8 @@ use crate::{
 
 /// How often there is a whole look at the node in a recording: what is lost at its end when it is cut, at most ...
 const FULL: Duration = Duration::from_secs(2);
-/// ... unless these looks would take more than one part in this many of a CPU.
+/// ... unless these looks would take more than one part in this many of a CPU, one that took longer than those around it (the
+/// kernel's symbols are read when a task sleeps in a place that is new) aside.
 const FULL_SHARE: u32 = 100;
 /// Recordings that are made beside a report keep within so many bytes.
 pub const BESIDE_BYTES: u64 = 100 << 20;
@@ -126,9 +127,9 @@ pub async fn frames(
 ) -> Result<End, Error> {
     // The first look costs what no later one does: the kernel's symbols are read, tables are made.
     look(live, each)?;
-    let mut took = Duration::ZERO;
+    let (mut took, mut before) = (Duration::ZERO, Duration::ZERO);
     loop {
-        let next = Instant::now() + FULL.max(took * FULL_SHARE);
+        let next = Instant::now() + FULL.max(took.min(before) * FULL_SHARE);
         let mut refused = None;
         let end = live
             .watch(
@@ -145,7 +146,7 @@ pub async fn frames(
         if let Some(error) = refused {
             return Err(error);
         }
-        took = look(live, each)?;
+        (took, before) = (look(live, each)?, took);
         if end != End::Time || Instant::now() >= until {
             return Ok(end);
         }

@@ -49,12 +49,13 @@ pub fn open(path: &Path) -> Result<Recording, Error> {
     Ok(recording)
 }
 
-/// All of a recording as one window.
+/// A recording as one window: all of it, or of an excerpt the part that it was saved for.
 ///
 /// # Errors
 /// It is damaged.
 pub fn window(mut recording: Recording) -> Result<Window, Error> {
     let mut fold = Fold::new(recording.header().clone(), recording.is_whole());
+    fold.judge_from(recording.judged_from_ns());
     while let Some(frame) = recording.next_frame()? {
         fold.push(frame);
     }
@@ -80,6 +81,8 @@ pub struct Fold {
     probes: Vec<ProbeStatus>,
     /// What had been spent at the first look at everything, and at the last one.
     spent: (Cost, Cost),
+    /// The window begins at the last look at everything until then.
+    from_ns: u64,
 }
 
 impl Fold {
@@ -91,7 +94,14 @@ impl Fold {
             window: None,
             probes: Vec::new(),
             spent: Default::default(),
+            from_ns: 0,
         }
+    }
+
+    /// Begins the window no earlier than it must to have everything since then, CLOCK_MONOTONIC ns.
+    pub fn judge_from(&mut self, from_ns: Option<u64>) {
+        self.from_ns = from_ns.unwrap_or(0);
+        self.whole &= from_ns.is_none();
     }
 
     /// Takes in a frame; what comes before the first look at everything has no place.
@@ -102,6 +112,9 @@ impl Fold {
             (Frame::Full(full), _) => *full,
         };
         self.spent.1 = full.cost;
+        if full.reading.at_ns <= self.from_ns {
+            self.window = None;
+        }
         match &mut self.window {
             Some(window) => window.push(full.reading),
             None => {

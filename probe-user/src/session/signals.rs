@@ -37,7 +37,8 @@ impl End {
 pub struct Signals {
     int: Signal,
     term: Signal,
-    hup: Signal,
+    /// `None` when it has another meaning.
+    hup: Option<Signal>,
 }
 
 impl Signals {
@@ -46,16 +47,28 @@ impl Signals {
     /// # Errors
     /// [`Error::Io`] when the kernel refuses.
     pub fn new() -> Result<Self, Error> {
-        let take = |kind| {
-            signal(kind).map_err(|source| Error::Io {
-                what: "cannot handle signals".into(),
-                source,
-            })
-        };
         Ok(Self {
-            int: take(SignalKind::interrupt())?,
-            term: take(SignalKind::terminate())?,
-            hup: take(SignalKind::hangup())?,
+            hup: Some(Self::take(SignalKind::hangup())?),
+            ..Self::lasting()?
+        })
+    }
+
+    /// Takes over SIGINT and SIGTERM.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn lasting() -> Result<Self, Error> {
+        Ok(Self {
+            int: Self::take(SignalKind::interrupt())?,
+            term: Self::take(SignalKind::terminate())?,
+            hup: None,
+        })
+    }
+
+    fn take(kind: SignalKind) -> Result<Signal, Error> {
+        signal(kind).map_err(|source| Error::Io {
+            what: "cannot handle signals".into(),
+            source,
         })
     }
 
@@ -67,8 +80,18 @@ impl Signals {
                 End::Interrupt
             }
             _ = self.term.recv() => End::Terminate,
-            _ = self.hup.recv() => End::Terminate,
+            () = hung_up(&mut self.hup) => End::Terminate,
         }
+    }
+}
+
+/// The terminal went away.
+async fn hung_up(hup: &mut Option<Signal>) {
+    match hup {
+        Some(hup) => {
+            hup.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -43,6 +43,38 @@ pub enum Fpm {
     Worker(Vec<u8>),
 }
 
+impl Stat {
+    /// From the text of `/proc/PID/stat`.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        // The name may hold anything, brackets included: the fields begin after the last one.
+        let rest = &text[text.iter().rposition(|&b| b == b')')? + 1..];
+        let rest = std::str::from_utf8(rest).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let zombie = matches!(fields.next()?, "Z" | "X" | "x");
+        let ppid = fields.next()?.parse().ok()?;
+        let start = fields.nth(17)?.parse().ok()?;
+        Some(Self {
+            ppid,
+            start,
+            zombie,
+        })
+    }
+}
+
+impl Fpm {
+    /// From the text of `/proc/PID/cmdline`.
+    pub fn parse(title: &[u8]) -> Option<Self> {
+        // The title overwrites the arguments; what was longer before is padded with NULs or blanks.
+        let title = title.split(|&b| b == 0).next()?.trim_ascii_end();
+        let role = title.strip_prefix(b"php-fpm: ")?;
+        if role.starts_with(b"master process") {
+            return Some(Self::Master);
+        }
+        let pool = role.strip_prefix(b"pool ")?;
+        (!pool.is_empty()).then(|| Self::Worker(pool.to_vec()))
+    }
+}
+
 impl Proc {
     /// Ids of all processes, ascending.
     ///
@@ -58,19 +90,7 @@ impl Proc {
 
     /// Identity of `pid`; `None` when there is no such process. A thread's id is not a process's.
     pub fn stat(&self, pid: u32) -> Option<Stat> {
-        let text = self.read(pid, "stat")?;
-        // The name may hold anything, brackets included: the fields begin after the last one.
-        let rest = &text[text.iter().rposition(|&b| b == b')')? + 1..];
-        let rest = std::str::from_utf8(rest).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
-        let zombie = matches!(fields.next()?, "Z" | "X" | "x");
-        let ppid = fields.next()?.parse().ok()?;
-        let start = fields.nth(17)?.parse().ok()?;
-        Some(Stat {
-            ppid,
-            start,
-            zombie,
-        })
+        Stat::parse(&self.read(pid, "stat")?)
     }
 
     /// Name of `pid` (comm), any bytes.
@@ -90,15 +110,7 @@ impl Proc {
 
     /// What PHP-FPM says `pid` is, if it is one of its processes.
     pub fn fpm(&self, pid: u32) -> Option<Fpm> {
-        let title = self.read(pid, "cmdline")?;
-        // The title overwrites the arguments; what was longer before is padded with NULs or blanks.
-        let title = title.split(|&b| b == 0).next()?.trim_ascii_end();
-        let role = title.strip_prefix(b"php-fpm: ")?;
-        if role.starts_with(b"master process") {
-            return Some(Fpm::Master);
-        }
-        let pool = role.strip_prefix(b"pool ")?;
-        (!pool.is_empty()).then(|| Fpm::Worker(pool.to_vec()))
+        Fpm::parse(&self.read(pid, "cmdline")?)
     }
 
     /// Adds the processes in the cgroup directory `dir` and below it. Those that vanish meanwhile are skipped.

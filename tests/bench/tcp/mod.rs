@@ -1,10 +1,8 @@
-//! What watching TCP costs: a connection's cycle with the state tracepoint watched, a count of very many sockets,
-//! and a web server with short connections.
+//! What watching TCP costs: a connection's cycle with the state tracepoint watched, and a web server with short connections.
 //!
 //! Everything runs in network namespaces of this program's own, so that sockets of others are not counted, and
 //! what a sample leaves in TIME_WAIT goes with its namespace.
 
-mod census;
 mod cycle;
 mod web;
 
@@ -26,7 +24,7 @@ struct Bench {
     cpus: usize,
 }
 
-/// Measures all three.
+/// Measures both.
 pub fn run(rounds: usize, stallscope: PathBuf) -> anyhow::Result<Value> {
     ensure!(rounds > 0, "nothing to measure");
     // Before any thread and child: bpftrace needs it too.
@@ -55,14 +53,6 @@ pub fn run(rounds: usize, stallscope: PathBuf) -> anyhow::Result<Value> {
         }
         eprintln!("bench: round {} of {rounds}", round + 1);
     }
-    let mut censuses = Map::new();
-    for count in census::COUNTS {
-        for run in 0..census::RUNS {
-            let found = blocks.run("census", || census::measure(&bench, count))?;
-            add(&mut censuses, &count.to_string(), found);
-            eprintln!("bench: census of {count}, {} of {}", run + 1, census::RUNS);
-        }
-    }
     let mut result = machine(bench.cpus);
     result.extend([
         ("rounds".into(), json!(rounds)),
@@ -74,7 +64,6 @@ pub fn run(rounds: usize, stallscope: PathBuf) -> anyhow::Result<Value> {
         ("disturbed_blocks".into(), json!(blocks.disturbed)),
         ("transitions".into(), json!(cycle::TRANSITIONS)),
         ("cycle".into(), cycles.into()),
-        ("census".into(), censuses.into()),
         ("web".into(), web.into()),
     ]);
     calls::pin(0..bench.cpus)?;

@@ -71,6 +71,21 @@ pub fn connected(addr: &Addr) -> Result<i32> {
     }
 }
 
+/// close(2) of a connection, by a reset: nothing stays in TIME_WAIT.
+pub fn reset(fd: i32) -> Result<()> {
+    let mut linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_LINGER as usize);
+    let length = size_of_val(&linger);
+    call(
+        libc::SYS_setsockopt,
+        [fd as usize, level, option, at(&mut linger), length, 0],
+    )?;
+    close(fd)
+}
+
 /// The port that a socket is bound to.
 pub fn local_port(fd: i32) -> u16 {
     let mut a = [0u8; 32];

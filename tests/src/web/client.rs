@@ -5,9 +5,9 @@ use std::{
     net::{SocketAddr, TcpStream},
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
@@ -70,5 +70,47 @@ pub fn get_many(
     for answer in &answers {
         ensure!(answer.status == 200, "{path}: {answer:?}");
     }
+    Ok(answers)
+}
+
+/// Asks `per_s` times a second, never more than `at_once` at a time, until `enough` says so of an answer; all answers. One
+/// that does not come, or none that is enough within a minute, is an error.
+pub fn get_paced(
+    server: SocketAddr,
+    path: &str,
+    per_s: u32,
+    at_once: usize,
+    enough: impl Fn(&Answer) -> bool + Sync,
+) -> anyhow::Result<Vec<Answer>> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let begun = Instant::now();
+    let (next, done) = (AtomicU32::new(0), AtomicBool::new(false));
+    let answers = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) && begun.elapsed() < PATIENCE {
+                    let turn = next.fetch_add(1, Ordering::Relaxed);
+                    let due = Duration::from_secs(1) * turn / per_s;
+                    std::thread::sleep(due.saturating_sub(begun.elapsed()));
+                    let answer = get(server, path);
+                    if answer.as_ref().map_or(true, &enough) {
+                        done.store(true, Ordering::Relaxed);
+                    }
+                    if let Ok(mut all) = answers.lock() {
+                        all.push(answer);
+                    }
+                }
+            });
+        }
+    });
+    let answers = answers.into_inner().unwrap_or_default();
+    let answers = answers.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    ensure!(
+        done.into_inner(),
+        "{path}: {} answers in a minute, none of which was enough; the last: {:?}",
+        answers.len(),
+        answers.last()
+    );
     Ok(answers)
 }

@@ -1,12 +1,21 @@
 //! Real servers on 127.0.0.1 with directories and settings of their own, and a client that counts.
 
+mod backend;
 mod client;
 mod gunicorn;
+mod haproxy;
+mod mariadb;
+mod pages;
+mod redis;
 mod stack;
 mod unbound;
 
-pub use client::{Answer, get, get_many};
+pub use backend::{Backend, Page};
+pub use client::{Answer, get, get_many, get_paced};
 pub use gunicorn::Gunicorn;
+pub use haproxy::{Haproxy, Pass, Site, Visits, visit};
+pub use mariadb::Mariadb;
+pub use redis::{Redis, RedisCounts};
 pub use stack::{AccessLine, FastCgi, Settings, Stack};
 pub use unbound::{ResolvConf, Unbound};
 
@@ -63,8 +72,22 @@ pub fn open_to_all(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("chmod {}", dir.display()))
 }
 
+/// A directory that the workers, which are not root, may write to; it is made where there is none.
+pub fn writable_to_all(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(dir)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777))
+        .with_context(|| format!("chmod {}", dir.display()))
+}
+
 /// A page that nginx answers by itself.
 pub const PLAIN: &str = "/plain";
+
+/// The same, but nginx closes the connection once the client has asked nothing more for a second.
+pub const SHORT: &str = "/short";
+
+/// The same, but nginx closes its sending half at once, and keeps reading until the client closes, for two minutes at most.
+pub const LINGERS: &str = "/lingers";
 
 /// Runs `wrk` for a time and returns its report.
 pub fn wrk(url: &str, connections: u32, time: Duration) -> anyhow::Result<String> {
@@ -74,10 +97,15 @@ pub fn wrk(url: &str, connections: u32, time: Duration) -> anyhow::Result<String
 /// The same with a connection for each request; requests answered per second.
 pub fn wrk_short(url: &str, connections: u32, time: Duration) -> anyhow::Result<f64> {
     let text = run_wrk(&["-HConnection: close"], url, connections, time)?;
-    let rate = text
+    requests_per_s(&text)
+}
+
+/// Requests answered per second, by wrk's report.
+pub fn requests_per_s(report: &str) -> anyhow::Result<f64> {
+    let rate = report
         .lines()
         .find_map(|l| l.strip_prefix("Requests/sec:")?.trim().parse().ok());
-    rate.with_context(|| format!("wrk tells no rate: {text}"))
+    rate.with_context(|| format!("wrk tells no rate: {report}"))
 }
 
 fn run_wrk(

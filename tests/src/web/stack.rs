@@ -5,11 +5,15 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use anyhow::{Context as _, ensure};
 
-use super::{PLAIN, free_port, open_to_all, program, wait_for, wait_for_listener};
+use super::{
+    LINGERS, PLAIN, SHORT, free_port, open_to_all, pages::PAGES, program, wait_for,
+    wait_for_listener,
+};
 use crate::child::Spawned;
 
 /// How nginx reaches PHP-FPM.
@@ -46,7 +50,12 @@ pub struct Stack {
     nginx: Spawned,
     _fpm: Spawned,
     dir: tempfile::TempDir,
+    /// How often [`Stack::accepted`] has asked.
+    asked: AtomicU64,
 }
+
+/// PHP-FPM's own status page.
+const STATUS: &str = "/fpm-status";
 
 /// One line of nginx's access log.
 #[derive(Clone, Debug)]
@@ -59,118 +68,14 @@ pub struct AccessLine {
     pub uri: String,
 }
 
-/// The pages, by name. `calls.php?n=N&url=URL&reuse=0|1&parallel=0|1` calls its peer and prints what it
-/// measured: seconds in curl, and seconds since the request began. `lookup.php?name=NAME` looks a name up.
-///
-/// `css.php?dir=DIR&n=N&cached=0|1` makes N small style sheets: with new names at each visit, or under names that
-/// stay, which the next visit finds. It prints how many it made and how many bytes.
-///
-/// `catalog.php?n=N&url=URL&cached=0|1` calls its peer N times on connections of their own, or says what it said before.
-const PAGES: [(&str, &str); 6] = [
-    (
-        "calls.php",
-        r#"<?php
-$begin = hrtime(true);
-$n = (int)$_GET['n'];
-$curl = 0;
-function handle() {
-    $h = curl_init($_GET['url']);
-    curl_setopt($h, CURLOPT_RETURNTRANSFER, true);
-    return $h;
-}
-function check($body) {
-    if ($body !== 'ok') { http_response_code(500); echo 'the peer did not answer'; exit; }
-}
-if (!empty($_GET['parallel'])) {
-    $t = hrtime(true);
-    $multi = curl_multi_init();
-    $all = [];
-    for ($i = 0; $i < $n; $i++) { $all[$i] = handle(); curl_multi_add_handle($multi, $all[$i]); }
-    do {
-        curl_multi_exec($multi, $running);
-        if ($running) { curl_multi_select($multi, 1.0); }
-    } while ($running);
-    foreach ($all as $h) { check(curl_multi_getcontent($h)); }
-    $curl = hrtime(true) - $t;
-} else {
-    $h = handle();
-    for ($i = 0; $i < $n; $i++) {
-        if (empty($_GET['reuse'])) { $h = handle(); }
-        $t = hrtime(true);
-        $body = curl_exec($h);
-        $curl += hrtime(true) - $t;
-        check($body);
-    }
-}
-echo json_encode(['curl_ns' => $curl, 'page_ns' => hrtime(true) - $begin]);
-"#,
-    ),
-    (
-        // Looks a name up for IPv4 and IPv6, as every client library does, and sends nothing to what it finds.
-        "lookup.php",
-        r#"<?php
-$name = $_GET['name'];
-$begin = hrtime(true);
-$to = @fsockopen("udp://$name", 9);
-echo json_encode(['took_ns' => hrtime(true) - $begin, 'began_ns' => $begin, 'found' => $to !== false]);
-"#,
-    ),
-    (
-        // Writes so many small files and syncs the last of them.
-        "write.php",
-        r#"<?php
-$begin = hrtime(true);
-$name = $_GET['dir'] . '/' . getmypid() . '-' . $begin;
-for ($i = 0; $i < (int)$_GET['n']; $i++) {
-    $file = fopen("$name-$i", 'w');
-    fwrite($file, str_repeat('x', 1000));
-    fflush($file);
-    $t = hrtime(true);
-    if ($i == (int)$_GET['n'] - 1) { fsync($file); }
-    $fsync = hrtime(true) - $t;
-    fclose($file);
-}
-echo json_encode(['fsync_ns' => $fsync, 'page_ns' => hrtime(true) - $begin]);
-"#,
-    ),
-    (
-        "css.php",
-        r#"<?php
-$visit = empty($_GET['cached']) ? uniqid('', true) . getmypid() : 'cached';
-$made = $bytes = 0;
-for ($i = 0; $i < (int)$_GET['n']; $i++) {
-    $file = "{$_GET['dir']}/style-$i-" . sha1("$visit $i") . '.css';
-    if (is_file($file)) { file_get_contents($file); continue; }
-    $text = str_repeat(".c$i { color: #" . dechex($i) . "; }\n", 8 + $i % 50);
-    if (@file_put_contents($file, $text) !== strlen($text)) { http_response_code(500); exit; }
-    $made++;
-    $bytes += strlen($text);
-}
-echo json_encode(['made' => $made, 'bytes' => $bytes]);
-"#,
-    ),
-    (
-        // What is cached still takes a while to be made a page of.
-        "catalog.php",
-        r#"<?php
-for ($i = 0; empty($_GET['cached']) && $i < (int)$_GET['n']; $i++) {
-    $h = curl_init($_GET['url']);
-    curl_setopt($h, CURLOPT_RETURNTRANSFER, true);
-    if (curl_exec($h) !== 'ok') { http_response_code(500); exit; }
-}
-usleep(30000);
-echo 'a catalogue';
-"#,
-    ),
-    (
-        "fast.php",
-        "<?php $x = 0; for ($i = 0; $i < 2000; $i++) { $x += $i; } echo $x;\n",
-    ),
-];
-
 impl Stack {
     /// Starts both and waits until a page answers.
     pub fn start(settings: Settings) -> anyhow::Result<Self> {
+        Self::start_with(settings, &[])
+    }
+
+    /// The same with extensions of PHP beside curl, in the order in which they are to be loaded.
+    pub fn start_with(settings: Settings, extensions: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("stack-").tempdir()?;
         open_to_all(dir.path())?;
         for (name, text) in PAGES {
@@ -180,7 +85,7 @@ impl Stack {
             FastCgi::Unix => dir.path().join("fpm.sock").display().to_string(),
             FastCgi::Tcp => format!("127.0.0.1:{}", free_port()?),
         };
-        let fpm = start_fpm(dir.path(), &listen, settings)?;
+        let fpm = start_fpm(dir.path(), &listen, settings, extensions)?;
         let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let nginx = start_nginx(dir.path(), &listen, addr, settings)?;
         let mut stack = Self {
@@ -189,6 +94,7 @@ impl Stack {
             nginx,
             _fpm: fpm,
             dir,
+            asked: AtomicU64::new(0),
         };
         let answer = super::get(addr, "/fast.php")?;
         ensure!(
@@ -228,6 +134,26 @@ impl Stack {
             .collect()
     }
 
+    /// Requests that the workers have taken, by PHP-FPM's own count, but for those that ask this. It needs a free worker.
+    pub fn accepted(&self) -> anyhow::Result<u64> {
+        let answer = super::get(self.addr, &format!("{STATUS}?json"))?;
+        let json: serde_json::Value = serde_json::from_str(&answer.body)
+            .with_context(|| format!("PHP-FPM's status: {answer:?}"))?;
+        let all = json["accepted conn"].as_u64();
+        let own = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(all.with_context(|| format!("PHP-FPM's status: {json}"))? - own)
+    }
+
+    /// Process ids of the pool's workers.
+    pub fn workers(&self) -> Vec<u32> {
+        children(self.master)
+    }
+
+    /// Process ids of nginx's workers.
+    pub fn nginx_workers(&self) -> Vec<u32> {
+        children(self.nginx.process.id())
+    }
+
     /// What both servers complained about.
     pub fn logs(&self) -> String {
         ["fpm.log", "nginx.log"]
@@ -236,7 +162,12 @@ impl Stack {
     }
 }
 
-fn start_fpm(dir: &Path, listen: &str, settings: Settings) -> anyhow::Result<Spawned> {
+fn start_fpm(
+    dir: &Path,
+    listen: &str,
+    settings: Settings,
+    extensions: &[&str],
+) -> anyhow::Result<Spawned> {
     let at = dir.display();
     let (pool, workers) = (settings.pool, settings.workers);
     let conf = dir.join("fpm.conf");
@@ -245,19 +176,14 @@ fn start_fpm(dir: &Path, listen: &str, settings: Settings) -> anyhow::Result<Spa
         format!(
             "[global]\nerror_log = {at}/fpm.log\ndaemonize = no\n\
              [{pool}]\nuser = www-data\ngroup = www-data\nlisten = {listen}\nlisten.mode = 0666\n\
-             pm = static\npm.max_children = {workers}\nchdir = {at}\n"
+             pm = static\npm.max_children = {workers}\nchdir = {at}\npm.status_path = {STATUS}\n"
         ),
     )?;
     let spawned = Spawned::start(
         Command::new(program("php-fpm8.2", "php8.2-fpm")?)
-            .args([
-                "-n",
-                "-d",
-                "extension=curl",
-                "-d",
-                "zend_extension=opcache",
-                "-y",
-            ])
+            .args(["-n", "-d", "extension=curl", "-d", "zend_extension=opcache"])
+            .args(extensions.iter().map(|name| format!("-dextension={name}")))
+            .arg("-y")
             .arg(&conf)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -309,7 +235,10 @@ fn start_nginx(
              http {{\n  log_format short '$status $request_time $request_uri';\n  access_log {at}/access.log short;\n\
              client_body_temp_path {at}/t1; proxy_temp_path {at}/t2; fastcgi_temp_path {at}/t3; uwsgi_temp_path {at}/t4; scgi_temp_path {at}/t5;\n\
              upstream fpm {{ server {server}; {keepalive} }}\n\
-             server {{\n  listen {addr} backlog=4096;\n  root {at};\n  location = {PLAIN} {{ return 200 'ok'; }}\n  location / {{\n    fastcgi_pass fpm;\n    fastcgi_keep_conn {keep_conn};\n\
+             server {{\n  listen {addr} backlog=4096;\n  root {at};\n  location = {PLAIN} {{ return 200 'ok'; }}\n  \
+             location = {SHORT} {{ keepalive_timeout 1s; return 200 'ok'; }}\n  \
+             location = {LINGERS} {{ keepalive_timeout 0; lingering_close always; lingering_time 120s; lingering_timeout 120s; return 200 'ok'; }}\n  \
+             location / {{\n    fastcgi_pass fpm;\n    fastcgi_keep_conn {keep_conn};\n\
              include /etc/nginx/fastcgi_params;\n    fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n  }} }}\n}}\n"
         ),
     )?;

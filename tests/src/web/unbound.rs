@@ -19,7 +19,7 @@ use crate::child::Spawned;
 pub struct Unbound {
     /// The server.
     pub spawned: Spawned,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Unbound {
@@ -34,7 +34,7 @@ impl Unbound {
                  chroot: \"\"\n username: \"\"\n directory: {dir}\n pidfile: \"\"\n num-threads: 1\n \
                  so-rcvbuf: {rcvbuf}\n module-config: \"iterator\"\n local-zone: \"test.\" redirect\n \
                  local-data: \"test. 60 IN A 127.0.0.1\"\n local-data: \"test. 60 IN AAAA ::1\"\n\
-                 remote-control:\n control-enable: no\n",
+                 remote-control:\n control-enable: yes\n control-interface: {dir}/control\n control-use-cert: no\n",
                 log = log.display(),
                 dir = dir.path().display()
             ),
@@ -48,7 +48,20 @@ impl Unbound {
                 .stderr(Stdio::null()),
         )?;
         wait_for("unbound", &log, || answers(ip))?;
-        Ok(Self { spawned, _dir: dir })
+        Ok(Self { spawned, dir })
+    }
+
+    /// Questions that it has had, by its own count.
+    pub fn questions(&self) -> anyhow::Result<u64> {
+        let out = Command::new(program("unbound-control", "unbound")?)
+            .arg("-c")
+            .arg(self.dir.path().join("unbound.conf"))
+            .arg("stats_noreset")
+            .output()?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        let mut lines = text.lines();
+        let count = lines.find_map(|l| l.strip_prefix("total.num.queries=")?.parse().ok());
+        count.with_context(|| format!("unbound-control: {out:?}"))
     }
 }
 

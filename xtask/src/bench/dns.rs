@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
+    history::Key,
     report::{Spread, Verdict, head, values},
-    section::{Section, Table, in_rounds, number},
+    section::{Section, Table, in_rounds, number, ratios},
 };
 
 /// What was attached: name in the result, and in words.
@@ -29,6 +30,7 @@ pub fn section(measured: &Value) -> Result<Section> {
         ),
         tables: vec![table(measured)?],
         verdicts: verdicts(measured)?,
+        keys: keys(measured),
     })
 }
 
@@ -87,6 +89,21 @@ fn verdicts(measured: &Value) -> Result<Vec<Verdict>> {
         verdict("stallscope dns", own("dns")?),
         verdict("stallscope dns, a page each second,", own("live")?),
     ])
+}
+
+fn keys(measured: &Value) -> Vec<Key> {
+    let all = &measured["exchanges"];
+    let own = values(&all["dns"]["own_cpu"]);
+    vec![
+        Key {
+            name: "dns: question and answer: watched / nothing attached".to_owned(),
+            values: ratios(&all["dns"]["dns_ns"], &all["nothing"]["dns_ns"]),
+        },
+        Key {
+            name: "dns: own threads at 20,000 questions a second, percent of a CPU".to_owned(),
+            values: own.iter().map(|share| share * 100.0).collect(),
+        },
+    ]
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
+    history::Key,
     report::{Spread, Verdict, head, values},
-    section::{Section, Table, in_rounds, number},
+    section::{Section, Table, in_rounds, number, ratios},
 };
 
 /// What was attached: name in the result, and in words.
@@ -36,6 +37,7 @@ pub fn section(measured: &Value) -> Result<Section> {
             .collect(),
         tables: vec![opens(measured), own(measured, per_s)],
         verdicts: verdicts(measured, per_s),
+        keys: keys(measured),
     })
 }
 
@@ -94,4 +96,24 @@ fn verdicts(measured: &Value, per_s: u64) -> Vec<Verdict> {
         })
     };
     VARIANTS.iter().filter_map(verdict).collect()
+}
+
+fn keys(measured: &Value) -> Vec<Key> {
+    let all = &measured["opens"];
+    let mut keys = Vec::new();
+    for watched in ["fs", "diagnose"] {
+        for (of, what) in [("open_ns", "open"), ("create_ns", "create")] {
+            keys.push(Key {
+                name: format!("files: {what}: {watched} / empty programs"),
+                values: ratios(&all[watched][of], &all["empty"][of]),
+            });
+        }
+        keys.push(Key {
+            name: format!(
+                "files: {watched}: own threads while files are created, percent of a CPU"
+            ),
+            values: values(&measured["steady"][watched]["busy_percent"]),
+        });
+    }
+    keys
 }

@@ -1,55 +1,89 @@
 //! `bench`: measures what stallscope costs the processes it watches, and itself, beside other tools.
 //!
-//! The measuring is done by `tests/bench`; here its numbers become ratios, verdicts and docs/bench.md.
+//! The measuring is done by `tests/bench`; here its numbers become ratios, verdicts and docs/bench.md. A run of everything is also kept in
+//! docs/bench-history.jsonl, and what got worse since is said.
 
+mod census;
 mod dns;
 mod files;
+mod history;
+mod own;
+mod php;
+mod replay;
 mod report;
+mod ring;
 mod section;
+mod start;
 mod tcp;
 mod udp;
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::{build, object, sh};
+use crate::{build, setup, sh};
 
+use history::Key;
 use report::Report;
+use section::Section;
 
-/// The page that the measured table goes to.
+/// The page that the measured tables go to.
 const PAGE: &str = "docs/bench.md";
 
 /// Options of `bench`.
 #[derive(clap::Args)]
 pub struct Options {
+    /// What to measure; without it everything, which is then kept in docs/bench-history.jsonl
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    /// Exit with 1 when a goal is missed or a number is worse than in earlier runs (of a run of everything)
+    #[arg(long)]
+    check: bool,
+    /// Print only; leave the files in docs as they are (of a run of everything)
+    #[arg(long)]
+    no_page: bool,
 }
 
-/// What to measure.
+/// What to measure. Each writes its section of docs/bench.md.
 #[derive(clap::Subcommand)]
 enum What {
-    /// Cost of a system call: the floor, bpftrace and stallscope, interleaved; writes docs/bench.md
+    /// Cost of a system call: the floor, bpftrace, perf trace, strace and stallscope, interleaved
     Overhead(Overhead),
-    /// Cost of a connection, of a count of very many sockets, and of short connections to a web server; writes a
-    /// section of docs/bench.md
+    /// Cost of a connection, and of short connections to a web server
     Tcp(Signal),
-    /// Cost of a datagram that finds its socket full; writes a section of docs/bench.md
+    /// Cost of a datagram that finds its socket full
     Udp(Signal),
-    /// Cost of a question and its answer, and of 20,000 a second; writes a section of docs/bench.md
+    /// Cost of a question and its answer, and of 20,000 a second
     Dns(Signal),
-    /// Cost of an open, with and without a creation, and of watching many; writes a section of docs/bench.md
+    /// Cost of an open, with and without a creation, and of watching many
     Files(Signal),
+    /// What nginx and PHP-FPM still answer with everything attached
+    Php(Signal),
+    /// Events a second through the ring, and that the rest is counted
+    Ring(Signal),
+    /// What a count of very many sockets takes, beside `ss`
+    Census(Signal),
+    /// Time to the first data and memory, beside bpftrace and libbpf-tools
+    Start(Signal),
+    /// What `serve` takes itself, at rest, under 20,000 requests a second, and with 10,000 live peers
+    Serve(Signal),
+    /// What the live view takes itself, at rest and beside 256 workers
+    View(Signal),
+    /// How fast recordings are read, and in how much memory
+    Replay(Signal),
 }
 
 /// Options of the measurements of one signal.
 #[derive(clap::Args)]
 struct Signal {
-    /// Rounds; every variant takes part in each, and the median of the rounds counts
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=99))]
-    rounds: u32,
+    /// Rounds; every variant takes part in each, and the median of the rounds counts [default: as many as take about a minute]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: Option<u32>,
     /// Exit with 1 when a goal is missed
     #[arg(long)]
     check: bool,
@@ -61,94 +95,220 @@ struct Signal {
 /// Options of `bench overhead`.
 #[derive(clap::Args)]
 struct Overhead {
-    /// Rounds; every variant takes part in each, and the median of the rounds counts
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=99))]
-    rounds: u32,
+    #[command(flatten)]
+    signal: Signal,
     /// CPU time of one sample of one call, ms
-    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    #[arg(long, default_value_t = SAMPLE_MS, value_parser = clap::value_parser!(u32).range(1..=5000))]
     sample_ms: u32,
-    /// Exit with 1 when a goal is missed
-    #[arg(long)]
-    check: bool,
-    /// Print only; leave docs/bench.md as it is
-    #[arg(long)]
-    no_page: bool,
+}
+
+/// CPU time of one sample of one call, ms.
+const SAMPLE_MS: u32 = 100;
+
+/// Judges what was measured.
+type Judge = fn(&Value) -> Result<Section>;
+
+/// What is measured with nothing but a number of rounds: its verb, the rounds that take about a minute, and who judges it. In the order of a run of
+/// everything, behind `overhead`.
+const SIGNALS: [(&str, u32, Judge); 11] = [
+    ("tcp", 3, tcp::section),
+    ("udp", 5, udp::section),
+    ("dns", 3, dns::section),
+    ("files", 2, files::section),
+    ("php", 3, php::section),
+    ("ring", 1, ring::section),
+    ("census", 3, census::section),
+    ("start", 3, start::section),
+    ("serve", 1, own::serve),
+    ("view", 1, own::view),
+    ("replay", 3, replay::section),
+];
+/// Rounds of `overhead`.
+const OVERHEAD_ROUNDS: u32 = 5;
+
+/// Something measured and judged.
+enum Judged {
+    Overhead(Report),
+    Signal(Section),
+}
+
+impl Judged {
+    fn text(&self) -> String {
+        match self {
+            Self::Overhead(report) => report.text(),
+            Self::Signal(section) => section.text(),
+        }
+    }
+
+    fn page(&self, old: &str) -> String {
+        match self {
+            Self::Overhead(report) => report.page(old),
+            Self::Signal(section) => section.page(old),
+        }
+    }
+
+    fn missed(&self) -> usize {
+        match self {
+            Self::Overhead(report) => report.missed(),
+            Self::Signal(section) => section.missed(),
+        }
+    }
+
+    fn keys(self) -> Vec<Key> {
+        match self {
+            Self::Overhead(report) => report.keys(),
+            Self::Signal(section) => section.keys,
+        }
+    }
 }
 
 /// Measures, prints and writes.
 pub fn run(options: &Options) -> Result<()> {
-    match &options.what {
-        What::Overhead(options) => {
-            let numbers = [options.rounds.to_string(), options.sample_ms.to_string()];
-            let report = Report::of(&measure("overhead", &numbers)?)?;
-            print!("{}", report.text());
-            write(options.no_page, |old| report.page(old))?;
-            judge(options.check, report.missed());
+    let Some(what) = &options.what else {
+        return everything(options);
+    };
+    let (verb, signal) = what.parts();
+    let programs = Programs::build()?;
+    let sample_ms = match what {
+        What::Overhead(overhead) => overhead.sample_ms,
+        _ => SAMPLE_MS,
+    };
+    let (_, judged) = programs.measure(verb, signal.rounds, sample_ms)?;
+    print!("{}", judged.text());
+    if !signal.no_page {
+        write(&judged)?;
+    }
+    if signal.check && judged.missed() > 0 {
+        eprintln!("bench: {} goal(s) missed", judged.missed());
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+impl What {
+    fn parts(&self) -> (&'static str, &Signal) {
+        match self {
+            Self::Overhead(overhead) => ("overhead", &overhead.signal),
+            Self::Tcp(signal) => ("tcp", signal),
+            Self::Udp(signal) => ("udp", signal),
+            Self::Dns(signal) => ("dns", signal),
+            Self::Files(signal) => ("files", signal),
+            Self::Php(signal) => ("php", signal),
+            Self::Ring(signal) => ("ring", signal),
+            Self::Census(signal) => ("census", signal),
+            Self::Start(signal) => ("start", signal),
+            Self::Serve(signal) => ("serve", signal),
+            Self::View(signal) => ("view", signal),
+            Self::Replay(signal) => ("replay", signal),
         }
-        What::Tcp(options) => signal("tcp", options, tcp::section)?,
-        What::Udp(options) => signal("udp", options, udp::section)?,
-        What::Dns(options) => signal("dns", options, dns::section)?,
-        What::Files(options) => signal("files", options, files::section)?,
+    }
+}
+
+/// Measures everything, one after the other, and keeps the key numbers. What cannot be measured does not keep the rest from being.
+fn everything(options: &Options) -> Result<()> {
+    let programs = Programs::build()?;
+    let (mut keys, mut failed, mut missed) = (Vec::new(), Vec::new(), 0);
+    let (mut about, mut disturbed) = (None, 0);
+    let begun = Instant::now();
+    for verb in ["overhead"]
+        .into_iter()
+        .chain(SIGNALS.map(|(verb, ..)| verb))
+    {
+        let since = Instant::now();
+        match programs.measure(verb, None, SAMPLE_MS) {
+            Ok((measured, judged)) => {
+                println!(
+                    "{}\n({verb}: {:.0} s)\n",
+                    judged.text(),
+                    since.elapsed().as_secs_f64()
+                );
+                missed += judged.missed();
+                disturbed += measured["disturbed_blocks"].as_u64().unwrap_or(0);
+                if !options.no_page {
+                    write(&judged)?;
+                }
+                keys.extend(judged.keys());
+                about = Some(measured);
+            }
+            Err(error) => {
+                eprintln!("bench: {verb}: {error:#}");
+                failed.push(verb);
+            }
+        }
+    }
+    println!(
+        "bench: everything took {:.0} s",
+        begun.elapsed().as_secs_f64()
+    );
+    let mut about = about.context("nothing could be measured")?;
+    about["disturbed_blocks"] = disturbed.into();
+    let worse = history::add(&about, &history::kept(keys), options.no_page)?;
+    for line in &worse {
+        println!("WARNING: worse than before: {line}");
+    }
+    if !failed.is_empty() {
+        bail!("could not measure {}", failed.join(", "));
+    }
+    if options.check && (missed > 0 || !worse.is_empty()) {
+        eprintln!(
+            "bench: {missed} goal(s) missed, {} number(s) worse than before",
+            worse.len()
+        );
+        std::process::exit(1);
     }
     Ok(())
 }
 
-/// Measures one signal, prints and writes.
-fn signal(
-    what: &str,
-    options: &Signal,
-    section: impl Fn(&Value) -> Result<section::Section>,
-) -> Result<()> {
-    let section = section(&measure(what, &[options.rounds.to_string()])?)?;
-    print!("{}", section.text());
-    write(options.no_page, |old| section.page(old))?;
-    judge(options.check, section.missed());
-    Ok(())
-}
-
-/// Writes the page, of which `page` makes a new one.
-fn write(no_page: bool, page: impl Fn(&str) -> String) -> Result<()> {
-    if no_page {
-        return Ok(());
-    }
+/// Writes what was measured to its place on the page.
+fn write(judged: &Judged) -> Result<()> {
     let file = sh::root().join(PAGE);
     let old = fs::read_to_string(&file).unwrap_or_default();
-    sh::write_if_changed(&file, page(&old).as_bytes())?;
+    sh::write_if_changed(&file, judged.page(&old).as_bytes())?;
     println!("\nwritten to {PAGE}");
     Ok(())
 }
 
-fn judge(check: bool, missed: usize) {
-    if check && missed > 0 {
-        eprintln!("bench: {missed} goal(s) missed");
-        std::process::exit(1);
-    }
+/// The measuring program, and the one that is measured.
+struct Programs {
+    bench: PathBuf,
+    stallscope: PathBuf,
 }
 
-/// Builds everything and runs the measuring program.
-fn measure(what: &str, numbers: &[String]) -> Result<Value> {
-    let object = build::object()?;
-    let stallscope = build::stallscope(&object)?;
-    sh::run(
-        sh::cargo()
-            .args([
-                "build",
-                "--locked",
-                "--release",
-                "--package=probe-tests",
-                "--bin=bench",
-            ])
-            .env(object::VARIABLE, object),
-    )?;
-    let program = sh::target_dir()?.join("release/bench");
-    let Some(mut command) = sh::as_root(&program) else {
-        bail!("measuring needs root, and there is no sudo: run as root");
-    };
-    if !sh::is_root() {
-        println!("bench: measuring needs root: it runs through sudo");
+impl Programs {
+    /// Builds both, and installs what is measured beside them.
+    fn build() -> Result<Self> {
+        if !sh::is_root() {
+            println!("bench: measuring needs root: it runs through sudo");
+        }
+        setup::test_packages()?;
+        let (bench, stallscope) = build::with_stallscope("bench")?;
+        Ok(Self { bench, stallscope })
     }
-    sh::clean_library_path(&mut command);
-    command.arg(what).args(numbers).arg(stallscope);
-    let text = sh::output(&mut command)?;
-    serde_json::from_str(&text).context("the measuring program's result")
+
+    /// Runs the measuring program.
+    fn measure(&self, verb: &str, rounds: Option<u32>, sample_ms: u32) -> Result<(Value, Judged)> {
+        if verb == "overhead" {
+            let rounds = rounds.unwrap_or(OVERHEAD_ROUNDS);
+            let numbers = [rounds.to_string(), sample_ms.to_string()];
+            let measured = self.run(verb, &numbers, &self.stallscope)?;
+            let report = Report::of(&measured)?;
+            return Ok((measured, Judged::Overhead(report)));
+        }
+        let signal = SIGNALS.iter().find(|(name, ..)| *name == verb);
+        let (_, usual, judge) = signal.context("no such measurement")?;
+        let rounds = rounds.unwrap_or(*usual);
+        let measured = self.run(verb, &[rounds.to_string()], &self.stallscope)?;
+        let section = judge(&measured)?;
+        Ok((measured, Judged::Signal(section)))
+    }
+
+    fn run(&self, verb: &str, numbers: &[String], stallscope: &Path) -> Result<Value> {
+        let Some(mut command) = sh::as_root(&self.bench) else {
+            bail!("measuring needs root, and there is no sudo: run as root");
+        };
+        sh::clean_library_path(&mut command);
+        command.arg(verb).args(numbers).arg(stallscope);
+        let text = sh::output(&mut command)?;
+        serde_json::from_str(&text).context("the measuring program's result")
+    }
 }

@@ -5,6 +5,11 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::{
+    history::Key,
+    section::{in_rounds, number, ratios},
+};
+
 /// What follows this line on the page is written by hand, and kept.
 const NOTES: &str = "<!-- What follows is written by hand; the lines above are generated. -->";
 
@@ -16,16 +21,59 @@ const CALLS: [(&str, &str); 4] = [
     ("getppid", "getppid (untraced)"),
 ];
 
-/// The rows of the table: name in the result, and in words.
-const ROWS: [(&str, &str); 8] = [
-    ("nothing", "nothing attached"),
-    ("floor", "empty programs on enter and exit: the floor"),
-    ("bpftrace_count", "bpftrace, count by comm (enter only)"),
-    ("count", "stallscope count poll recvfrom"),
-    ("bpftrace_hist", "bpftrace, enter + exit, histogram by pid"),
-    ("target", "stallscope diagnose --pid, the target"),
-    ("non_target", "the same, a process that is no target"),
-    ("follow_all", "stallscope diagnose, all processes"),
+/// A row of the tables.
+struct Row {
+    /// Its name in the result.
+    id: &'static str,
+    /// In words.
+    name: &'static str,
+    /// What must be installed for it, as the result and Debian name it.
+    needs: Option<(&'static str, &'static str)>,
+}
+
+const fn row(id: &'static str, name: &'static str) -> Row {
+    Row {
+        id,
+        name,
+        needs: None,
+    }
+}
+
+const fn other(
+    id: &'static str,
+    name: &'static str,
+    tool: &'static str,
+    package: &'static str,
+) -> Row {
+    Row {
+        id,
+        name,
+        needs: Some((tool, package)),
+    }
+}
+
+/// All of them.
+const ROWS: [Row; 10] = [
+    row("nothing", "nothing attached"),
+    row("floor", "empty programs on enter and exit: the floor"),
+    other(
+        "bpftrace_count",
+        "bpftrace, count by comm (enter only)",
+        "bpftrace",
+        "bpftrace",
+    ),
+    row("count", "stallscope count poll recvfrom"),
+    other(
+        "bpftrace_hist",
+        "bpftrace, enter + exit, histogram by pid",
+        "bpftrace",
+        "bpftrace",
+    ),
+    row("target", "stallscope diagnose --pid, the target"),
+    row("non_target", "the same, a process that is no target"),
+    row("follow_all", "stallscope diagnose, all processes"),
+    other("perf_trace", "perf trace -s -p", "perf", "linux-perf"),
+    other("strace", "strace -c -p", "strace", "strace"),
 ];
 
 /// A goal: at most `limit` times the cost of `over`.
@@ -86,10 +134,8 @@ const GOALS: [Goal; 6] = [
     },
 ];
 
-/// Longest time to the first data, ms.
-const START_MS: f64 = 100.0;
 /// Largest resident memory while diagnosing, MB.
-const RSS_MB: f64 = 20.0;
+pub const RSS_MB: f64 = 20.0;
 
 /// A goal with its number.
 pub struct Verdict {
@@ -113,20 +159,28 @@ impl Verdict {
 /// Everything that is printed.
 pub struct Report {
     head: Vec<String>,
-    /// ns by row and call; rows that were not measured are absent.
-    rows: Vec<(&'static str, [Spread; 4])>,
+    /// CPU time of a call by row, ns.
+    rows: Cells,
+    /// The same by the clock, with its ratio to nothing attached and what the tool counted.
+    wall: Cells,
     verdicts: Vec<Verdict>,
-    /// What has no goal: the ratios of other calls, bpftrace's own start and memory.
+    /// What has no goal: the ratios of other calls, bpftrace's own memory.
     others: Vec<String>,
+    keys: Vec<Key>,
 }
+
+/// Rows of a table: a name, and cells, or why there are none.
+type Cells = Vec<(&'static str, Result<Vec<String>, String>)>;
 
 /// Median and extremes of the rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// Half are less.
     pub median: f64,
-    least: f64,
-    most: f64,
+    /// None is less.
+    pub least: f64,
+    /// None is more.
+    pub most: f64,
 }
 
 impl Spread {
@@ -161,11 +215,7 @@ pub fn values(list: &Value) -> Vec<f64> {
 
 /// Median over the rounds of the ratio within each round: what slows a whole round down cancels out.
 fn ratio(ns: &Value, row: &str, over: &str, call: &str) -> Option<f64> {
-    let (a, b) = (values(&ns[row][call]), values(&ns[over][call]));
-    let ratios: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a / b).collect();
-    (a.len() == b.len())
-        .then(|| Spread::of(&ratios))?
-        .map(|s| s.median)
+    in_rounds(&ns[row][call], &ns[over][call], |a, b| a / b)
 }
 
 fn name_of(call: &str) -> &'static str {
@@ -175,33 +225,68 @@ fn name_of(call: &str) -> &'static str {
         .map_or("?", |(_, name)| name)
 }
 
+/// A table's rows, of which only those of tools that are not installed may be missing.
+fn cells(measured: &Value, of: impl Fn(&str) -> Option<Vec<String>>) -> Result<Cells> {
+    let cells = |row: &Row| match (of(row.id), row.needs) {
+        (Some(cells), _) => Ok((row.name, Ok(cells))),
+        (None, Some((tool, package))) if measured[tool].is_null() => {
+            let why = format!("not measured: {tool} is not installed (Debian package {package})");
+            Ok((row.name, Err(why)))
+        }
+        (None, _) => anyhow::bail!("the result lacks {}", row.id),
+    };
+    ROWS.iter().map(cells).collect()
+}
+
 impl Report {
     /// Judges what was measured.
     pub fn of(measured: &Value) -> Result<Self> {
-        let ns = &measured["ns"];
-        let mut rows = Vec::new();
-        for (id, name) in ROWS {
-            let spreads: Option<Vec<Spread>> = CALLS
-                .iter()
-                .map(|(call, _)| Spread::of(&values(&ns[id][*call])))
-                .collect();
-            if let Some(spreads) = spreads.and_then(|list| <[Spread; 4]>::try_from(list).ok()) {
-                rows.push((name, spreads));
+        let rows = cells(measured, |row| {
+            let cells = CALLS.iter().map(|(call, _)| {
+                let spread = Spread::of(&values(&measured["ns"][row][*call]))?;
+                Some(spread.rounded())
+            });
+            cells.collect()
+        })?;
+        let wall = cells(measured, |row| {
+            let ns = &measured["wall_ns"];
+            let mut cells = Vec::new();
+            for call in POLLS.iter().chain(&["getppid"]) {
+                cells.push(Spread::of(&values(&ns[row][*call]))?.rounded());
+                cells.push(number(ratio(ns, row, "nothing", call), 1));
             }
-        }
-        anyhow::ensure!(rows.len() >= ROWS.len() - 2, "the result lacks rows");
-        Ok(Self {
-            head: head(
-                measured,
-                &format!(
-                    "{} ms of CPU time for each call in each round; the caller pinned to the last CPU, the tools to the first",
-                    measured["sample_ms"]
-                ),
+            let counted = values(&measured["tools"][row]["counted_percent"]);
+            cells.push(match (row, Spread::of(&counted)) {
+                (_, Some(percent)) => format!("{:.1} %", percent.median),
+                ("nothing" | "floor", None) => "-".to_owned(),
+                ("non_target", None) => "none".to_owned(),
+                // A sample in which it did not count every call is refused by the measuring program.
+                (_, None) => "all".to_owned(),
+            });
+            Some(cells)
+        })?;
+        let mut head = head(
+            measured,
+            &format!(
+                "{} ms of CPU time for each call in each round; the caller pinned to the last CPU, the tools to the first",
+                measured["sample_ms"]
             ),
+        );
+        let tools = ["perf", "strace"].map(|tool| measured[tool].as_str());
+        head.extend(tools.into_iter().flatten().map(str::to_owned));
+        Ok(Self {
+            head,
             rows,
+            wall,
             verdicts: verdicts(measured)?,
             others: others(measured),
+            keys: keys(measured),
         })
+    }
+
+    /// What is kept, to be compared with later runs.
+    pub fn keys(self) -> Vec<Key> {
+        self.keys
     }
 
     /// How many goals are missed.
@@ -215,19 +300,8 @@ impl Report {
         for line in &self.head {
             let _ = writeln!(out, "{line}");
         }
-        let width = ROWS.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
-        let _ = write!(out, "\n{:width$}", "ns per call: median (least-most)");
-        for (_, name) in CALLS {
-            let _ = write!(out, "  {name:>26}");
-        }
         out.push('\n');
-        for (name, spreads) in &self.rows {
-            let _ = write!(out, "{name:width$}");
-            for s in spreads {
-                let _ = write!(out, "  {:>26}", s.rounded());
-            }
-            out.push('\n');
-        }
+        self.tables(&mut out);
         out.push('\n');
         for v in &self.verdicts {
             let verdict = if v.met() { "met" } else { "MISSED" };
@@ -244,6 +318,39 @@ impl Report {
         out
     }
 
+    fn tables(&self, out: &mut String) {
+        let mut table = |caption: &str, head: &[&str], rows: &Cells| {
+            let _ = writeln!(out, "{caption}\n\n| | {} |", head.join(" | "));
+            let _ = writeln!(out, "|{}", "---|".repeat(head.len() + 1));
+            for (name, cells) in rows {
+                let cells = match cells {
+                    Ok(cells) => cells.join(" | "),
+                    Err(why) => format!("{why}{}", " |".repeat(head.len() - 1)),
+                };
+                let _ = writeln!(out, "| {name} | {cells} |");
+            }
+        };
+        table(
+            "CPU time of one system call in ns: median of the rounds (least-most).",
+            &CALLS.map(|(_, name)| name),
+            &self.rows,
+        );
+        table(
+            "\nThe same by the clock, with the ratio to nothing attached, and how many of the calls the tool counted. A process that is stopped \
+             for each call loses time in which it uses no CPU.",
+            &[
+                name_of("poll_none"),
+                "/ nothing",
+                name_of("poll_socket"),
+                "/ nothing",
+                name_of("getppid"),
+                "/ nothing",
+                "counted",
+            ],
+            &self.wall,
+        );
+    }
+
     /// The page, with the notes of the old one.
     pub fn page(&self, old: &str) -> String {
         let mut out = String::from(
@@ -252,20 +359,8 @@ impl Report {
         for line in &self.head {
             let _ = writeln!(out, "- {line}");
         }
-        out.push_str(
-            "\nCPU time of one system call in ns: median of the rounds (least-most).\n\n| |",
-        );
-        for (_, name) in CALLS {
-            let _ = write!(out, " {name} |");
-        }
-        out.push_str("\n|---|---|---|---|---|\n");
-        for (name, spreads) in &self.rows {
-            let _ = write!(out, "| {name} |");
-            for s in spreads {
-                let _ = write!(out, " {} |", s.rounded());
-            }
-            out.push('\n');
-        }
+        out.push('\n');
+        self.tables(&mut out);
         out.push_str("\n## Goals\n\nRatios are the median over the rounds of the ratio within each round.\n\n");
         out.push_str("| | measured | goal | |\n|---|---|---|---|\n");
         for v in &self.verdicts {
@@ -339,20 +434,6 @@ fn verdicts(measured: &Value) -> Result<Vec<Verdict>> {
         }
     }
     let tools = &measured["tools"];
-    for (what, key) in [
-        ("diagnose --pid", "diagnose_ms"),
-        ("count poll", "count_ms"),
-    ] {
-        let start =
-            Spread::of(&values(&tools["start"][key])).context("the result lacks start times")?;
-        let what = format!("start of `{what}` to first data");
-        verdicts.push(Verdict {
-            what,
-            got: start.median,
-            limit: START_MS,
-            unit: " ms",
-        });
-    }
     for (what, variant) in [("diagnose --pid", "diagnose"), ("diagnose", "diagnose_all")] {
         let rss = Spread::of(&values(&tools[variant]["peak_rss_bytes"]))
             .context("the result lacks memory")?;
@@ -392,15 +473,9 @@ fn others(measured: &Value) -> Vec<String> {
             lines.push(format!("{what}: {}: {got:.2}", name_of(call)));
         }
     }
-    if let Some(start) = Spread::of(&values(&tools["start"]["bpftrace_ms"])) {
-        lines.push(format!(
-            "start of bpftrace (histogram) to first data: {:.0} ms",
-            start.median
-        ));
-    }
     if let Some(start) = Spread::of(&values(&tools["diagnose"]["own_start_ms"])) {
         lines.push(format!(
-            "`diagnose --pid` itself says that everything was attached after {:.0} ms (`cost.start_ns`); from outside, first data is the first byte of the report of a run of 1 ms",
+            "`diagnose --pid` itself says that everything was attached after {:.0} ms (`cost.start_ns`)",
             start.median
         ));
     }
@@ -419,6 +494,26 @@ fn others(measured: &Value) -> Vec<String> {
     lines
 }
 
+fn keys(measured: &Value) -> Vec<Key> {
+    let key = |what: &str, ns: &Value, row: &str, over: &str, call: &str| Key {
+        name: format!("overhead: {what}: {}", name_of(call)),
+        values: ratios(&ns[row][call], &ns[over][call]),
+    };
+    let mut keys = Vec::new();
+    for goal in &GOALS {
+        for call in goal.calls {
+            keys.push(key(goal.what, &measured["ns"], goal.row, goal.over, call));
+        }
+    }
+    for (what, over) in [
+        ("target / perf trace, by the clock", "perf_trace"),
+        ("target / strace, by the clock", "strace"),
+    ] {
+        keys.push(key(what, &measured["wall_ns"], "target", over, "poll_none"));
+    }
+    keys
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -427,9 +522,9 @@ mod tests {
 
     fn measured(target: f64) -> Value {
         let mut ns = json!({});
-        for (row, _) in ROWS {
+        for Row { id: row, .. } in &ROWS {
             for (call, _) in CALLS {
-                let cost = if row == "target" && call != "getppid" {
+                let cost = if *row == "target" && call != "getppid" {
                     target
                 } else {
                     100.0
@@ -444,9 +539,10 @@ mod tests {
         ns["bpftrace_hist"]["poll_socket"] = json!([400.0, 400.0, 1200.0]);
         json!({
             "rounds": 3, "sample_ms": 10, "cpus": 2, "processor": "x", "kernel": "6.1", "bpftrace": "bpftrace v0",
-            "blocks": 24, "disturbed_blocks": 0, "load": 0.1, "ns": ns,
+            "blocks": 24, "disturbed_blocks": 0, "load": 0.1, "wall_ns": ns.clone(), "ns": ns,
+            "perf": "perf version 6.1", "strace": "strace -- version 6.1",
             "tools": {
-                "start": { "diagnose_ms": [50.0], "count_ms": [20.0] },
+                "perf_trace": { "counted_percent": [99.0] },
                 "diagnose": { "peak_rss_bytes": [9e6] }, "diagnose_all": { "peak_rss_bytes": [9e6] },
             },
         })
@@ -467,24 +563,44 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_start_are_goals_too() {
-        let mut slow = measured(150.0);
-        slow["tools"]["start"]["count_ms"] = json!([90.0, 130.0, 140.0]);
-        slow["tools"]["diagnose_all"]["peak_rss_bytes"] = json!([9e6, 21e6]);
-        assert_eq!(Report::of(&slow).unwrap().missed(), 2);
+    fn memory_is_a_goal_too() {
+        let mut large = measured(150.0);
+        large["tools"]["diagnose_all"]["peak_rss_bytes"] = json!([9e6, 21e6]);
+        assert_eq!(Report::of(&large).unwrap().missed(), 1);
     }
 
     #[test]
     fn without_bpftrace_its_rows_are_left_out_and_the_reason_is_given() {
         let mut alone = measured(150.0);
+        for ns in ["ns", "wall_ns"] {
+            let rows = alone[ns].as_object_mut().unwrap();
+            rows.retain(|row, _| !row.starts_with("bpftrace"));
+        }
+        // It is there, and was not measured.
+        assert!(Report::of(&alone).is_err());
         alone["bpftrace"] = Value::Null;
-        alone["ns"]
-            .as_object_mut()
-            .unwrap()
-            .retain(|row, _| !row.starts_with("bpftrace"));
         let text = Report::of(&alone).unwrap().text();
-        assert!(text.contains("bpftrace is not installed"), "{text}");
+        assert!(
+            text.contains("not measured: bpftrace is not installed"),
+            "{text}"
+        );
         assert!(!text.contains("count / bpftrace count"), "{text}");
+    }
+
+    #[test]
+    fn what_tracers_count_and_cost_by_the_clock_is_told() {
+        let report = Report::of(&measured(150.0)).unwrap();
+        let text = report.text();
+        assert!(
+            text.contains("| perf trace -s -p | 100 (100-300) | 1.0 | 100 (100-300) | 1.0 | 100 (100-300) | 1.0 | 99.0 % |"),
+            "{text}"
+        );
+        let keys = report.keys();
+        let kept = keys.iter().find(|key| key.name.contains("strace"));
+        assert_eq!(
+            kept.map(|key| key.values.clone()),
+            Some(vec![1.5, 1.5, 1.5])
+        );
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::report::{Spread, Verdict, values};
+use super::{
+    history::Key,
+    report::{Spread, Verdict, values},
+};
 
 /// Everything that is printed.
 pub struct Section {
@@ -18,6 +21,8 @@ pub struct Section {
     pub tables: Vec<Table>,
     /// What was to be reached.
     pub verdicts: Vec<Verdict>,
+    /// What is kept, to be compared with later runs.
+    pub keys: Vec<Key>,
 }
 
 /// A table.
@@ -80,13 +85,23 @@ impl Section {
     }
 }
 
+/// `change` of the two values of each round; nothing where not all rounds have both.
+pub fn by_rounds(a: &Value, b: &Value, change: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    let (a, b) = (values(a), values(b));
+    if a.len() != b.len() {
+        return Vec::new();
+    }
+    a.iter().zip(&b).map(|(a, b)| change(*a, *b)).collect()
+}
+
+/// The ratios of the rounds.
+pub fn ratios(a: &Value, b: &Value) -> Vec<f64> {
+    by_rounds(a, b, |a, b| a / b)
+}
+
 /// Median over the rounds of `change` of the two values of each round.
 pub fn in_rounds(a: &Value, b: &Value, change: impl Fn(f64, f64) -> f64) -> Option<f64> {
-    let (a, b) = (values(a), values(b));
-    let all: Vec<f64> = a.iter().zip(&b).map(|(a, b)| change(*a, *b)).collect();
-    (a.len() == b.len())
-        .then(|| Spread::of(&all))?
-        .map(|s| s.median)
+    Spread::of(&by_rounds(a, b, change)).map(|s| s.median)
 }
 
 /// A number with so many digits, or that there is none.

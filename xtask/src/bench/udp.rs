@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
+    history::Key,
     report::{Spread, Verdict, head, values},
-    section::{Section, Table, in_rounds, number},
+    section::{Section, Table, in_rounds, number, ratios},
 };
 
 /// What was attached while datagrams were dropped: name in the result, and in words.
@@ -32,6 +33,7 @@ pub fn section(measured: &Value) -> Result<Section> {
         ),
         tables: vec![table(measured)?],
         verdicts: verdicts(measured)?,
+        keys: keys(measured),
     })
 }
 
@@ -96,6 +98,21 @@ fn verdicts(measured: &Value) -> Result<Vec<Verdict>> {
             unit: "",
         },
     ])
+}
+
+fn keys(measured: &Value) -> Vec<Key> {
+    let all = &measured["drops"];
+    let key = |(watched, of, how): (&str, &str, &str)| Key {
+        name: format!("udp: dropped datagram, {how}: {watched} / empty program"),
+        values: ratios(&all[watched][of], &all["empty"][of]),
+    };
+    [
+        ("udp", "alone_ns", "sent alone"),
+        ("udp", "burst_ns", "64 at once"),
+        ("diagnose", "alone_ns", "sent alone"),
+    ]
+    .map(key)
+    .into()
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::{build, dist, object, sh};
 
 /// The test program's name in the guest's /bin.
 pub const TESTS: &str = "kernel-tests";
+/// The program of the scenarios, likewise.
+pub const SCENARIOS: &str = "scenarios";
 /// The command of `--exec`, as a shell script in the guest's root.
 pub const SCRIPT: &str = "command";
 
@@ -64,6 +66,10 @@ impl Programs {
             if options.exec.is_none() {
                 let path = cargo("test", "probe-tests", "--test", "kernel", Some(&object))?;
                 files.push((TESTS.to_owned(), path));
+            }
+            if options.with_scenarios() {
+                let path = cargo("test", "probe-tests", "--test", "e2e", Some(&object))?;
+                files.push((SCENARIOS.to_owned(), path));
             }
         }
         Ok(Self {

@@ -6,10 +6,12 @@ use super::console::{self, Job, Totals};
 use super::probes;
 use super::qemu::Outcome;
 
-/// Job names; the first two make a run of the tests, the third is `--exec`.
+/// Job names; the first three make a run of the tests, the last is `--exec`.
 pub const DOCTOR: &str = "doctor";
 /// The test program.
 pub const TESTS: &str = "tests";
+/// The scenarios.
+pub const SCENARIOS: &str = "scenarios";
 /// A command of the user's.
 pub const EXEC: &str = "exec";
 
@@ -29,14 +31,32 @@ pub fn judge(name: &str, release: &str, outcome: &Outcome, limit: Duration) -> V
     if let Some(doctor) = report.job(DOCTOR) {
         lines.push(format!("      {}", probes::line(&doctor.lines)));
     }
-    let tests = report.job(TESTS).map_or(&[][..], |j| &j.lines);
+    for job in [TESTS, SCENARIOS] {
+        lines.extend(
+            report
+                .job(job)
+                .map(|job| of_tests(name, job))
+                .unwrap_or_default(),
+        );
+    }
+    let faults = faults(outcome, limit);
+    lines.extend(faults.iter().map(|fault| format!("      {fault}")));
+    Verdict {
+        lines,
+        good: faults.is_empty(),
+    }
+}
+
+/// The numbers of a job that runs tests, and what was skipped, run again or failed.
+fn of_tests(name: &str, job: &Job) -> Vec<String> {
+    let (tests, mut lines) = (&job.lines, Vec::new());
     if let Some(Totals {
         passed,
         failed,
         skipped,
     }) = console::totals(tests)
     {
-        let good = report.job(TESTS).is_some_and(|j| j.code == Some(0));
+        let good = job.code == Some(0);
         let word = if good { "ok" } else { "FAILED" };
         // In the form that `cargo xtask test` adds up.
         lines.push(format!(
@@ -57,12 +77,7 @@ pub fn judge(name: &str, release: &str, outcome: &Outcome, limit: Duration) -> V
         lines.push(format!("test {name}: {test} ... FAILED"));
         lines.extend(printed.iter().map(|line| format!("    {line}")));
     }
-    let faults = faults(outcome, limit);
-    lines.extend(faults.iter().map(|fault| format!("      {fault}")));
-    Verdict {
-        lines,
-        good: faults.is_empty(),
-    }
+    lines
 }
 
 /// `5.10  5.10.0-32-cloud-amd64  boot 2.1 s  doctor 0.8 s  tests 9.0 s  total 12.4 s`
@@ -112,7 +127,7 @@ fn job_fault(job: &Job) -> Option<String> {
             "{name} did not end; its last words: {}",
             console::last_words(&job.lines)
         )),
-        Some(0) if name == TESTS && totals.is_none_or(|t| t.passed == 0) => {
+        Some(0) if (name == TESTS || name == SCENARIOS) && totals.is_none_or(|t| t.passed == 0) => {
             Some("no test ran".to_owned())
         }
         // These kernels refuse nothing that is asked of them.

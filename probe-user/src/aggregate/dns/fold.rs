@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
 };
 
-use probe_common::peer::PeerKey;
+use probe_common::peer::{PeerKey, special};
 
 use super::{
     Client, Dns, GroupId, GroupResolver, MAX_DNS_ROWS, Name, NameSums, Resolver, Row, Server, Sums,
@@ -15,6 +15,7 @@ use crate::{
     aggregate::{
         Peer,
         identity::{Processes, group_name},
+        lives::{Lives, Sum},
         peer::resolve,
         series::{Growth, Peak},
     },
@@ -38,19 +39,58 @@ struct Key {
     qtype: u16,
 }
 
+/// What a row counts.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    sums: Sums,
+    /// When it was asked last, CLOCK_MONOTONIC ns.
+    last_ns: u64,
+}
+
+impl From<&Questions> for Asked {
+    fn from(row: &Questions) -> Self {
+        Self {
+            sums: row.into(),
+            last_ns: row.last_ns,
+        }
+    }
+}
+
+impl Sum for Asked {
+    type Key = Key;
+
+    fn add(&mut self, more: &Self) {
+        self.sums.add(&more.sums);
+        self.last_ns = self.last_ns.max(more.last_ns);
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            sums: self.sums.since(&earlier.sums, 0),
+            last_ns: self.last_ns,
+        }
+    }
+
+    fn other(_: &Key) -> Key {
+        Key {
+            pid: 0,
+            server: special::OTHER,
+            name: None,
+            qtype: 0,
+        }
+    }
+}
+
 /// Sums by name and type, with the groups that ask.
 type ByName<'a> = BTreeMap<(&'a Option<Name>, u16), (NameSums, HashSet<&'a GroupId>)>;
 
 /// DNS in the window so far.
 #[derive(Clone, Debug, Default)]
 pub(in crate::aggregate) struct DnsFold {
-    /// Sums at the start of the window, with the questions that were waited for then.
-    base: HashMap<Key, Sums>,
+    /// The rows; those at the start of the window with the questions that were waited for then.
+    rows: Lives<Asked>,
     /// Questions that nobody waited for any more at the start of the window, as far as they are remembered.
     base_given_up: HashMap<Key, u64>,
-    now: HashMap<Key, Sums>,
-    /// When each was asked last, CLOCK_MONOTONIC ns.
-    asked_last: HashMap<Key, u64>,
     /// Process names by id.
     names: HashMap<u32, Vec<u8>>,
     open: Vec<OpenQuestion>,
@@ -83,32 +123,31 @@ impl DnsFold {
         if !reading.resolvers.is_empty() {
             self.resolvers = reading.resolvers;
         }
-        // A reading of the ring alone has no sums.
-        if reading.sums.is_empty() && reading.open.is_empty() {
-            return;
-        }
-        for row in &reading.sums {
+        for row in reading.retired.iter().chain(&reading.sums) {
             if !row.comm.is_empty() {
                 self.names.insert(row.pid, row.comm.clone());
             }
-            self.asked_last.insert(key_of(row), row.last_ns);
-            self.now.insert(key_of(row), row.into());
         }
-        self.open = reading.open;
+        let asked = |row| (key_of(row), Asked::from(row));
+        self.rows.end(reading.retired.iter().map(asked));
+        self.rows.learn(reading.sums.iter().map(asked));
+        if !reading.sums.is_empty() || !reading.open.is_empty() {
+            self.open = reading.open;
+        }
     }
 
     /// For a window that begins where this one ends: the sums so far are its base.
     pub fn successor(&self) -> Self {
-        let mut base = self.now.clone();
+        let mut rows = self.rows.successor();
         for (key, n) in self.count_open(true) {
-            base.entry(key).or_default().waiting += n;
+            rows.base_mut().entry(key).or_default().sums.waiting += n;
         }
+        let alive: HashSet<u32> = rows.keys().map(|key| key.pid).collect();
+        let names = self.names.iter().filter(|(pid, _)| alive.contains(pid));
         Self {
-            base,
             base_given_up: self.count_open(false),
-            now: self.now.clone(),
-            asked_last: self.asked_last.clone(),
-            names: self.names.clone(),
+            names: names.map(|(pid, name)| (*pid, name.clone())).collect(),
+            rows,
             open: self.open.clone(),
             peak: self.last.map(|(at_ns, asked)| Peak::from(at_ns, asked)),
             timeline: self.timeline.successor(),
@@ -125,9 +164,9 @@ impl DnsFold {
         processes: &Processes,
     ) -> Dns {
         let groups: HashMap<u32, GroupId> = self
-            .now
-            .keys()
-            .map(|key| key.pid)
+            .rows
+            .sums()
+            .map(|(key, ..)| key.pid)
             .chain(self.resolvers.iter().map(|r| r.pid))
             .map(|pid| (pid, self.group(pid, processes)))
             .collect();
@@ -210,14 +249,13 @@ impl DnsFold {
         let given_up = self.count_open(false);
         let none = Sums::default();
         let mut rows: Vec<(&Key, Sums)> = self
-            .now
-            .iter()
-            .map(|(key, sums)| {
+            .rows
+            .sums()
+            .map(|(key, asked, base)| {
                 let of = |open: &HashMap<Key, u64>| open.get(key).copied().unwrap_or(0);
-                let earlier = self.base.get(key).unwrap_or(&none);
-                let mut sums = sums.since(earlier, of(&waiting));
-                let last_ns = self.asked_last.get(key).copied().unwrap_or(0);
-                if last_ns + UNSETTLED_NS > end_ns {
+                let earlier = base.map_or(&none, |base| &base.sums);
+                let mut sums = asked.sums.since(earlier, of(&waiting));
+                if asked.last_ns + UNSETTLED_NS > end_ns {
                     let known = of(&given_up).saturating_sub(of(&self.base_given_up));
                     sums.unanswered = sums.unanswered.min(sums.retried + known);
                 }
@@ -234,7 +272,7 @@ impl DnsFold {
         let mut counts = HashMap::new();
         for open in self.open.iter().filter(|open| open.waiting == waiting) {
             let mut key = key_of_open(open);
-            if !self.now.contains_key(&key) {
+            if !self.rows.contains(&key) {
                 // Its name found no place among the sums.
                 (key.name, key.qtype) = (None, 0);
             }

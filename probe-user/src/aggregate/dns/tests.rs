@@ -84,6 +84,7 @@ fn finish(fold: &DnsFold, span: (u64, u64)) -> Dns {
 fn workers_of_a_pool_are_one_client() {
     let mut fold = DnsFold::default();
     fold.push(DnsReading {
+        retired: Vec::new(),
         sums: vec![
             questions(1, "a.example", 10, 9),
             questions(2, "a.example", 30, 30),

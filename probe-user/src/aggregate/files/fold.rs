@@ -31,8 +31,8 @@ impl FilesFold {
     /// Takes in the reading that the window starts at: its sums are the base, and its last look at the file
     /// systems is the first.
     pub fn set_base(&mut self, reading: &FilesReading) {
-        self.places.learn(reading.directories.clone());
-        self.refused.learn(reading.refused.clone());
+        self.places.learn(reading.directories.clone(), Vec::new());
+        self.refused.learn(reading.refused.clone(), Vec::new());
         self.spaces.push(reading.uses.last());
         self.mounts(&reading.mounts);
         for step in reading.steps.iter().rev().take(1) {
@@ -44,8 +44,8 @@ impl FilesFold {
 
     /// Takes in a reading; in the order in which they were taken.
     pub fn push(&mut self, reading: FilesReading) {
-        self.places.learn(reading.directories);
-        self.refused.learn(reading.refused);
+        self.places.learn(reading.directories, reading.retired);
+        self.refused.learn(reading.refused, reading.refused_retired);
         self.spaces.push(&reading.uses);
         self.mounts(&reading.mounts);
         for step in &reading.steps {

@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
 use super::{Creator, Device, MAX_FILE_ROWS, Mount, Sizes, Work, space::mounted_path};
@@ -10,6 +11,7 @@ use crate::{
     aggregate::{
         Timed,
         identity::Processes,
+        lives::{Lives, Sum},
         team::{self, Members, TeamKey},
     },
     collect::files::Directory,
@@ -21,8 +23,9 @@ const NEARLY_ALL: f64 = 0.8;
 /// Example names kept of a row.
 const MAX_EXAMPLES: usize = 4;
 
-/// Process, file system, and the directory: its inode; its path where it is known by that only.
-type Key = (u32, Device, u64, Vec<u8>);
+/// Process, file system, and the directory: its inode; its path where it is known by that only. And which path unlinked files
+/// were given by.
+type Key = (u32, Device, u64, Vec<u8>, u64);
 
 fn key(row: &Directory) -> Key {
     let path = row.path.as_ref().filter(|_| row.inode == 0);
@@ -31,14 +34,45 @@ fn key(row: &Directory) -> Key {
         row.device,
         row.inode,
         path.cloned().unwrap_or_default(),
+        row.by_path,
     )
 }
 
 /// The sums of every (process, directory).
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
-    base: HashMap<Key, Sums>,
-    now: HashMap<Key, Directory>,
+pub(super) struct Places(Lives<Row>);
+
+/// A row, and what of it grows.
+#[derive(Clone, Debug)]
+struct Row {
+    sums: Sums,
+    row: Arc<Directory>,
+}
+
+impl Sum for Row {
+    type Key = Key;
+
+    fn add(&mut self, more: &Self) {
+        self.sums.add(&more.sums);
+        self.row = Arc::clone(&more.row);
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            sums: self.sums.since(&earlier.sums),
+            row: Arc::clone(&self.row),
+        }
+    }
+
+    fn other(key: &Key) -> Key {
+        (key.0, Device::default(), 0, Vec::new(), 0)
+    }
+}
+
+fn keyed(row: Directory) -> (Key, Row) {
+    let sums = Sums::from(&row);
+    let row = Arc::new(row);
+    (key(&row), Row { sums, row })
 }
 
 /// What is subtracted of a row.
@@ -74,6 +108,13 @@ impl Sums {
         }
     }
 
+    fn add(&mut self, more: &Self) {
+        self.created += more.created;
+        self.sizes.add(&more.sizes);
+        self.syncs.add(&more.syncs);
+        self.unlinked += more.unlinked;
+    }
+
     fn is_empty(&self) -> bool {
         self.created + self.sizes.count + self.syncs.count + self.unlinked == 0
     }
@@ -89,35 +130,29 @@ pub(super) struct Found {
 }
 
 impl Places {
-    /// Sums at a later moment.
-    pub fn learn(&mut self, rows: Vec<Directory>) {
-        for row in rows {
-            self.now.insert(key(&row), row);
-        }
+    /// Sums at a later moment, and those of rows that were taken out before.
+    pub fn learn(&mut self, rows: Vec<Directory>, retired: Vec<Directory>) {
+        self.0.end(retired.into_iter().map(keyed));
+        self.0.learn(rows.into_iter().map(keyed));
     }
 
     /// For a window that begins where this one ends.
     pub fn successor(&self) -> Self {
-        let sums = self.now.iter().map(|(key, row)| (key.clone(), row.into()));
-        Self {
-            base: sums.collect(),
-            now: self.now.clone(),
-        }
+        Self(self.0.successor())
     }
 
     /// By team and directory, and by team and file system.
     pub fn finish(&self, mounts: &[Mount], processes: &Processes) -> Found {
-        let none = Sums::default();
         let mut found = Found::default();
         let mut places: HashMap<Place<'_>, (Work, Members)> = HashMap::new();
         let mut creators: HashMap<(TeamKey, Device), Whole> = HashMap::new();
         // In order, so that of several example names and paths the same are shown each time.
-        let rows: BTreeMap<&Key, &Directory> = self.now.iter().collect();
-        for (key, row) in rows {
-            let grown = Sums::from(row).since(self.base.get(key).unwrap_or(&none));
+        let rows: BTreeMap<&Key, Row> = self.0.grown().collect();
+        for (key, Row { sums: grown, row }) in &rows {
             if grown.is_empty() {
                 continue;
             }
+            let grown = grown.clone();
             found.created += grown.created;
             let work = work(row, grown, mounts);
             let weight = work.created + work.syncs.count + work.unlinked;

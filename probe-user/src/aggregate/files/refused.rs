@@ -6,6 +6,7 @@ use super::{Device, MAX_FILE_ROWS, Mount, Refused, space::mount_of};
 use crate::{
     aggregate::{
         identity::Processes,
+        lives::{Lives, Sum},
         team::{self, Members, TeamKey},
     },
     collect::files,
@@ -14,44 +15,58 @@ use crate::{
 /// A row of the kernel side. The path is part of it, so that what each process asked for is kept apart there.
 type Key = (u32, &'static str, u32, Option<Device>, Vec<u8>);
 
-/// Rows kept.
-const MAX_ROWS: usize = 16_384;
-
 /// The sums of one window.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RefusedSums {
-    base: HashMap<Key, u64>,
-    now: HashMap<Key, files::Refused>,
+pub(super) struct RefusedSums(Lives<files::Refused>);
+
+impl Sum for files::Refused {
+    type Key = Key;
+
+    fn add(&mut self, more: &Self) {
+        *self = Self {
+            count: self.count + more.count,
+            first_ns: self.first_ns.min(more.first_ns),
+            ..more.clone()
+        };
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            count: self.count.saturating_sub(earlier.count),
+            ..self.clone()
+        }
+    }
+
+    fn other(key: &Key) -> Key {
+        (0, key.1, key.2, key.3, Vec::new())
+    }
+}
+
+fn keyed(row: files::Refused) -> (Key, files::Refused) {
+    let key = (row.pid, row.call, row.errno, row.device, row.path.clone());
+    (key, row)
 }
 
 /// Team, call, error and file system.
 type Kind = (TeamKey, &'static str, u32, Option<Device>);
 
 impl RefusedSums {
-    /// Sums at a later moment.
-    pub fn learn(&mut self, rows: Vec<files::Refused>) {
-        for row in rows {
-            let key = (row.pid, row.call, row.errno, row.device, row.path.clone());
-            if self.now.len() < MAX_ROWS || self.now.contains_key(&key) {
-                self.now.insert(key, row);
-            }
-        }
+    /// Sums at a later moment, and those of rows that were taken out before.
+    pub fn learn(&mut self, rows: Vec<files::Refused>, retired: Vec<files::Refused>) {
+        self.0.end(retired.into_iter().map(keyed));
+        self.0.learn(rows.into_iter().map(keyed));
     }
 
     /// For a window that begins where this one ends.
     pub fn successor(&self) -> Self {
-        let counts = self.now.iter().map(|(key, row)| (key.clone(), row.count));
-        Self {
-            base: counts.collect(),
-            now: self.now.clone(),
-        }
+        Self(self.0.successor())
     }
 
     /// By team, call, error and file system.
     pub fn finish(&self, start_ns: u64, mounts: &[Mount], processes: &Processes) -> Vec<Refused> {
         let mut rows: HashMap<Kind, (Refused, Members)> = HashMap::new();
-        for (key, row) in &self.now {
-            let before = self.base.get(key).copied().unwrap_or(0);
+        for (_, row, base) in self.0.sums() {
+            let before = base.map_or(0, |base| base.count);
             let count = row.count.saturating_sub(before);
             if count == 0 {
                 continue;

@@ -8,7 +8,7 @@ use probe_common::{
     task::{Task, flag},
 };
 
-use super::{Aggregator, group_of, owner_of, thread_of};
+use super::{Aggregator, SignalFolds, owner_of, thread_of};
 use crate::{
     aggregate::{
         Cost, Group, MAX_PROCESSES, Parts, ProcessTime, WaitsFor, Window,
@@ -48,24 +48,49 @@ impl Aggregator {
     }
 
     /// The window from its start to the last reading.
-    pub fn finish(mut self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
+    pub fn finish(self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
         let signals = self.signals_window(probes, cost);
+        self.into_requests(signals)
+    }
+
+    /// The same of one that goes on. Signals, which are most of it, are read as they are.
+    pub fn so_far(&self, probes: Vec<ProbeStatus>, cost: Cost) -> Window {
+        let signals = self.signals_window(probes, cost);
+        let copy = Self {
+            about: self.about.clone(),
+            end_ns: self.end_ns,
+            peers: self.peers.clone(),
+            processes: self.processes.clone(),
+            served: self.served.clone(),
+            base: self.base.clone(),
+            threads: self.threads.clone(),
+            tasks: self.tasks.clone(),
+            calls: self.calls.clone(),
+            signals: SignalFolds::default(),
+            base_losses: self.base_losses,
+            losses: self.losses,
+        };
+        copy.into_requests(signals)
+    }
+
+    /// A window of signals with requests, calls and processes beside them.
+    fn into_requests(mut self, signals: Window) -> Window {
         let (at_ns, tasks) = std::mem::take(&mut self.tasks);
         let mut rows = self.process_rows();
         for task in tasks.iter() {
             self.row_of_now(task, at_ns, &mut rows);
         }
         for (id, row) in &mut rows {
-            let served = self.served.get(id);
-            row.requests = served.map_or(0, |s| s.requests);
-            group_of(&mut self.groups, &self.processes, *id).worker(&row.parts, row.event_driven);
+            row.requests = self.served.time_of(*id).requests;
+            let group = self.served.group(self.processes.group(*id));
+            group.worker(&row.parts, row.event_driven);
         }
         self.name_examples(&rows);
         let (calls, exchanges) = self.calls.finish(&mut self.processes, &self.peers);
         let start_ns = self.about.start_ns;
         let mut groups: Vec<Group> = self
-            .groups
-            .into_values()
+            .served
+            .into_groups()
             .map(|sum| sum.finish(start_ns, &self.peers))
             .collect();
         for group in &mut groups {
@@ -159,8 +184,8 @@ impl Aggregator {
         let open = task.flags & (flag::IN_REQUEST | flag::EVENT_DRIVEN) == flag::IN_REQUEST;
         if !open
             || self
-                .finished
-                .contains(&(thread_of(task), task.request.start_ns))
+                .served
+                .has_ended(thread_of(task), task.request.start_ns)
         {
             return None;
         }
@@ -195,7 +220,7 @@ impl Aggregator {
             == request_flag::FORKED | request_flag::UNFINISHED
         {
             let process = self.processes.of(&owner);
-            group_of(&mut self.groups, &self.processes, process).forked();
+            self.served.group(self.processes.group(process)).forked();
             return None;
         }
         Some(request)
@@ -205,7 +230,7 @@ impl Aggregator {
     fn name_examples(&mut self, rows: &BTreeMap<ProcessId, ProcessTime>) {
         let mut best: HashMap<(Vec<u8>, bool), (bool, u64, u32)> = HashMap::new();
         for (id, row) in rows {
-            let time_ns = self.served.get(id).map_or(0, |s| s.time_ns);
+            let time_ns = self.served.time_of(*id).time_ns;
             let rank = (!row.process.ended, time_ns, id.0);
             let kept = best.entry(self.processes.group(*id)).or_insert(rank);
             if (rank.0, rank.1) > (kept.0, kept.1) {
@@ -213,7 +238,7 @@ impl Aggregator {
             }
         }
         for (key, (_, _, pid)) in best {
-            if let Some(group) = self.groups.get_mut(&key) {
+            if let Some(group) = self.served.known_group(&key) {
                 group.example(pid);
             }
         }

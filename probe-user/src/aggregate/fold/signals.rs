@@ -13,6 +13,32 @@ use crate::{
     collect::Reading,
 };
 
+/// What a reading says of signals, and nothing of it is left there.
+pub fn take(reading: &mut Reading) -> Reading {
+    Reading {
+        at_ns: reading.at_ns,
+        tcp: reading.tcp.take(),
+        udp: reading.udp.take(),
+        dns: reading.dns.take(),
+        files: reading.files.take(),
+        journal: reading.journal.take(),
+        ..Reading::default()
+    }
+}
+
+/// What a reading says of signals.
+pub fn of(reading: &Reading) -> Reading {
+    Reading {
+        at_ns: reading.at_ns,
+        tcp: reading.tcp.clone(),
+        udp: reading.udp.clone(),
+        dns: reading.dns.clone(),
+        files: reading.files.clone(),
+        journal: reading.journal.clone(),
+        ..Reading::default()
+    }
+}
+
 /// What the readings so far say of each signal; `None` where none said anything.
 #[derive(Clone, Debug, Default)]
 pub struct SignalFolds {

@@ -31,7 +31,10 @@ impl JournalFold {
     /// Takes in a reading; in the order in which they were taken.
     pub fn push(&mut self, reading: JournalReading) {
         self.commits.learn(reading.commits, &reading.each);
+        self.work
+            .end(reading.retired_syncs, reading.retired_handles);
         self.work.learn(reading.syncs, reading.handles);
+        self.sleeps.end(reading.retired_sleeps);
         self.sleeps.learn(
             reading.sleeps,
             reading.asleep,

@@ -2,7 +2,8 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
 };
 
 use super::{Asleep, MAX_JOURNAL_ROWS, Sleep, WaitsFor};
@@ -10,6 +11,7 @@ use crate::{
     aggregate::{
         Timed,
         identity::Processes,
+        lives::{Lives, Sum},
         team::{self, Members, TeamKey},
     },
     collect::journal::{Sleeper, Sleeps, Stack},
@@ -17,11 +19,43 @@ use crate::{
 
 type Key = (u32, Option<u32>);
 
+/// A row, and what of it grows.
+#[derive(Clone, Debug)]
+struct Slept {
+    sleeps: Timed,
+    row: Arc<Sleeps>,
+}
+
+impl Sum for Slept {
+    type Key = Key;
+
+    fn add(&mut self, more: &Self) {
+        self.sleeps.add(&more.sleeps);
+        self.row = Arc::clone(&more.row);
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            sleeps: self.sleeps.since(&earlier.sleeps),
+            row: Arc::clone(&self.row),
+        }
+    }
+
+    fn other(_: &Key) -> Key {
+        (0, None)
+    }
+}
+
+fn slept(row: Sleeps) -> (Key, Slept) {
+    let sleeps = Timed::from(&row.sleeps);
+    let row = Arc::new(row);
+    ((row.pid, row.stack), Slept { sleeps, row })
+}
+
 /// The sums of one window.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SleepSums {
-    base: HashMap<Key, Timed>,
-    now: HashMap<Key, Sleeps>,
+    rows: Lives<Slept>,
     asleep: Vec<Sleeper>,
     stacks: HashMap<u32, Stack>,
     pub no_symbols: Option<String>,
@@ -36,8 +70,7 @@ impl SleepSums {
         stacks: Vec<(u32, Stack)>,
         no_symbols: Option<String>,
     ) {
-        self.now
-            .extend(rows.into_iter().map(|row| ((row.pid, row.stack), row)));
+        self.rows.learn(rows.into_iter().map(slept));
         self.asleep = asleep;
         self.stacks.extend(stacks);
         if no_symbols.is_some() {
@@ -47,22 +80,28 @@ impl SleepSums {
 
     /// For a window that begins where this one ends.
     pub fn successor(&self) -> Self {
-        let sums = self
-            .now
-            .iter()
-            .map(|(key, row)| (*key, Timed::from(&row.sleeps)));
+        let rows = self.rows.successor();
+        let mut used: HashSet<u32> = rows.keys().filter_map(|(_, stack)| *stack).collect();
+        used.extend(self.asleep.iter().filter_map(|task| task.stack));
+        let stacks = self.stacks.iter().filter(|(id, _)| used.contains(id));
         Self {
-            base: sums.collect(),
-            ..self.clone()
+            stacks: stacks.map(|(id, stack)| (*id, stack.clone())).collect(),
+            rows,
+            asleep: self.asleep.clone(),
+            no_symbols: self.no_symbols.clone(),
         }
+    }
+
+    /// Those of rows that were taken out before.
+    pub fn end(&mut self, rows: Vec<Sleeps>) {
+        self.rows.end(rows.into_iter().map(slept));
     }
 
     /// By team and reason; and the tasks asleep at the end.
     pub fn finish(&self, span: (u64, u64), processes: &Processes) -> (Vec<Sleep>, Vec<Asleep>) {
-        let none = Timed::default();
         let mut rows: HashMap<(TeamKey, WaitsFor), Row> = HashMap::new();
-        for (key, row) in &self.now {
-            let sleeps = Timed::from(&row.sleeps).since(self.base.get(key).unwrap_or(&none));
+        let grown: Vec<Slept> = self.rows.grown().map(|(_, row)| row).collect();
+        for Slept { sleeps, row } in &grown {
             if sleeps.count == 0 {
                 continue;
             }
@@ -70,10 +109,11 @@ impl SleepSums {
             let sum = rows.entry((team, self.waits_for(row.stack))).or_default();
             sum.members.add(row.pid, sleeps.total_ns);
             sum.stack(row.stack, sleeps.total_ns);
-            sum.sleep.sleeps.add(&sleeps);
+            sum.sleep.sleeps.add(sleeps);
         }
         // A task that sleeps has the name of its thread, a sum that of its process.
-        let names: HashMap<u32, &[u8]> = self.now.values().map(|r| (r.pid, &r.comm[..])).collect();
+        let names = grown.iter().map(|r| (r.row.pid, &r.row.comm[..]));
+        let names: HashMap<u32, &[u8]> = names.collect();
         let mut asleep = Vec::with_capacity(self.asleep.len());
         for task in &self.asleep {
             let comm = names.get(&task.pid).copied().unwrap_or(&task.comm);

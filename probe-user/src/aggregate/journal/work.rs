@@ -1,12 +1,13 @@
 //! Who calls fsync, and who changes the journal: by device and team.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use super::{Changes, Device, MAX_JOURNAL_ROWS, Syncs};
 use crate::{
     aggregate::{
         Timed,
         identity::Processes,
+        lives::{Lives, Sum},
         team::{self, Members, TeamKey},
     },
     collect::journal,
@@ -17,31 +18,91 @@ type Key = (Device, u32);
 /// The sums of one window.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WorkSums {
-    syncs_base: HashMap<Key, Timed>,
-    syncs: HashMap<Key, journal::Syncs>,
-    handles_base: HashMap<Key, journal::Handles>,
-    handles: HashMap<Key, journal::Handles>,
+    syncs: Lives<Synced>,
+    handles: Lives<journal::Handles>,
+}
+
+/// A row, and what of it grows.
+#[derive(Clone, Debug)]
+struct Synced {
+    calls: Timed,
+    row: Arc<journal::Syncs>,
+}
+
+impl Sum for Synced {
+    type Key = Key;
+
+    fn add(&mut self, more: &Self) {
+        self.calls.add(&more.calls);
+        self.row = Arc::clone(&more.row);
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            calls: self.calls.since(&earlier.calls),
+            row: Arc::clone(&self.row),
+        }
+    }
+
+    fn other(key: &Key) -> Key {
+        (key.0, 0)
+    }
+}
+
+impl Sum for journal::Handles {
+    type Key = Key;
+
+    fn add(&mut self, more: &Self) {
+        *self = Self {
+            handles: self.handles + more.handles,
+            sync: self.sync + more.sync,
+            dirtied_blocks: self.dirtied_blocks + more.dirtied_blocks,
+            ..more.clone()
+        };
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            handles: self.handles.saturating_sub(earlier.handles),
+            sync: self.sync.saturating_sub(earlier.sync),
+            dirtied_blocks: self.dirtied_blocks.saturating_sub(earlier.dirtied_blocks),
+            ..self.clone()
+        }
+    }
+
+    fn other(key: &Key) -> Key {
+        (key.0, 0)
+    }
+}
+
+fn synced(row: journal::Syncs) -> (Key, Synced) {
+    let calls = Timed::from(&row.calls);
+    let row = Arc::new(row);
+    ((row.device, row.pid), Synced { calls, row })
+}
+
+fn changed(row: journal::Handles) -> (Key, journal::Handles) {
+    ((row.device, row.pid), row)
 }
 
 impl WorkSums {
     /// Sums at a later moment.
     pub fn learn(&mut self, syncs: Vec<journal::Syncs>, handles: Vec<journal::Handles>) {
-        let syncs = syncs.into_iter().map(|row| ((row.device, row.pid), row));
-        self.syncs.extend(syncs);
-        let handles = handles.into_iter().map(|row| ((row.device, row.pid), row));
-        self.handles.extend(handles);
+        self.syncs.learn(syncs.into_iter().map(synced));
+        self.handles.learn(handles.into_iter().map(changed));
+    }
+
+    /// Those of rows that were taken out before.
+    pub fn end(&mut self, syncs: Vec<journal::Syncs>, handles: Vec<journal::Handles>) {
+        self.syncs.end(syncs.into_iter().map(synced));
+        self.handles.end(handles.into_iter().map(changed));
     }
 
     /// For a window that begins where this one ends.
     pub fn successor(&self) -> Self {
-        let syncs = self.syncs.iter();
         Self {
-            syncs_base: syncs
-                .map(|(k, row)| (*k, Timed::from(&row.calls)))
-                .collect(),
-            syncs: self.syncs.clone(),
-            handles_base: self.handles.clone(),
-            handles: self.handles.clone(),
+            syncs: self.syncs.successor(),
+            handles: self.handles.successor(),
         }
     }
 
@@ -51,11 +112,8 @@ impl WorkSums {
         end_ns: u64,
         processes: &Processes,
     ) -> impl Iterator<Item = (Device, Vec<Syncs>)> {
-        let none = Timed::default();
         let mut teams: HashMap<(Device, TeamKey), (Syncs, Members)> = HashMap::new();
-        for (key, row) in &self.syncs {
-            let base = self.syncs_base.get(key).unwrap_or(&none);
-            let calls = Timed::from(&row.calls).since(base);
+        for (_, Synced { calls, row }) in self.syncs.grown() {
             if calls.count == 0 && row.under_way == 0 {
                 continue;
             }
@@ -78,20 +136,17 @@ impl WorkSums {
 
     /// Changes by device and team.
     pub fn changes(&self, processes: &Processes) -> impl Iterator<Item = (Device, Vec<Changes>)> {
-        let none = journal::Handles::default();
         let mut teams: HashMap<(Device, TeamKey), (Changes, Members)> = HashMap::new();
-        for (key, row) in &self.handles {
-            let base = self.handles_base.get(key).unwrap_or(&none);
-            let handles = row.handles.saturating_sub(base.handles);
-            if handles == 0 {
+        for (_, row) in self.handles.grown() {
+            if row.handles == 0 {
                 continue;
             }
             let team = team::key(processes, row.pid, &row.comm);
             let (sum, members) = teams.entry((row.device, team)).or_default();
-            members.add(row.pid, handles);
-            sum.handles += handles;
-            sum.sync += row.sync.saturating_sub(base.sync);
-            sum.blocks += row.dirtied_blocks.saturating_sub(base.dirtied_blocks);
+            members.add(row.pid, row.handles);
+            sum.handles += row.handles;
+            sum.sync += row.sync;
+            sum.blocks += row.dirtied_blocks;
         }
         let rows = teams.into_iter().map(|((device, team), (sum, members))| {
             let team = members.team(team);

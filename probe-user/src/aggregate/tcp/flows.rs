@@ -9,7 +9,11 @@ use probe_common::{
 
 use super::{Dwell, MAX_TCP_ROWS, Process};
 use crate::{
-    aggregate::{Durations, Peer, peer::resolve},
+    aggregate::{
+        Durations, Peer,
+        lives::{self, Lives},
+        peer::resolve,
+    },
     collect::tcp::TransitionSum,
 };
 
@@ -31,12 +35,35 @@ impl From<&TransitionSum> for Sum {
     }
 }
 
-/// Sums at the start of the window, and those of the last reading that had any.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Flows {
-    base: HashMap<TransitionKey, Sum>,
-    now: HashMap<TransitionKey, Sum>,
+impl lives::Sum for Sum {
+    type Key = TransitionKey;
+
+    fn add(&mut self, more: &Self) {
+        self.count += more.count;
+        self.durations.add(&more.durations);
+        self.comm.clone_from(&more.comm);
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            count: self.count.saturating_sub(earlier.count),
+            durations: self.durations.since(&earlier.durations),
+            comm: self.comm.clone(),
+        }
+    }
+
+    fn other(key: &TransitionKey) -> TransitionKey {
+        TransitionKey {
+            peer: special::OTHER,
+            tgid: 0,
+            ..*key
+        }
+    }
 }
+
+/// The sums of one window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flows(Lives<Sum>);
 
 /// A row of the window.
 #[derive(Clone, Debug)]
@@ -52,46 +79,46 @@ pub(super) struct Row {
 impl Flows {
     /// Sums at the start of the window.
     pub fn set_base(&mut self, sums: &[(TransitionKey, TransitionSum)]) {
-        self.base = sums.iter().map(|(k, s)| (*k, s.into())).collect();
+        self.0.learn(sums.iter().map(|(k, s)| (*k, s.into())));
+        *self = self.successor();
     }
 
-    /// Sums at a later moment; none when the reader asked for the ring only.
-    pub fn learn(&mut self, sums: Vec<(TransitionKey, TransitionSum)>) {
-        for (key, sum) in sums {
-            self.now.insert(key, Sum::from(&sum));
-        }
+    /// Sums at a later moment, none when the reader asked for the ring only; and those of rows that were taken out before.
+    pub fn learn(
+        &mut self,
+        sums: &[(TransitionKey, TransitionSum)],
+        retired: &[(TransitionKey, TransitionSum)],
+    ) {
+        self.0.end(retired.iter().map(|(k, s)| (*k, s.into())));
+        self.0.learn(sums.iter().map(|(k, s)| (*k, s.into())));
     }
 
     /// Those of the window that begins now.
     pub fn successor(&self) -> Self {
-        let mut base = self.base.clone();
-        base.extend(self.now.clone());
-        Self {
-            base,
-            now: HashMap::new(),
-        }
+        Self(self.0.successor())
+    }
+
+    /// The processes that the rows name.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        self.0.keys().map(|key| key.tgid)
     }
 
     /// What moved in the window.
     pub fn rows(&self, peers: &HashMap<u64, PeerKey>) -> Rows {
         let mut rows: Vec<Row> = self
-            .now
-            .iter()
-            .filter_map(|(key, sum)| {
-                let none = Sum::default();
-                let base = self.base.get(key).unwrap_or(&none);
-                let count = sum.count.saturating_sub(base.count);
-                (count > 0).then(|| Row {
-                    peer: resolve(key.peer, peers),
-                    process: (key.tgid != 0).then(|| Process {
-                        pid: key.tgid,
-                        comm: sum.comm.clone(),
-                    }),
-                    old: key.old,
-                    new: key.new,
-                    count,
-                    durations: sum.durations.since(&base.durations),
-                })
+            .0
+            .grown()
+            .filter(|(_, sum)| sum.count > 0)
+            .map(|(key, sum)| Row {
+                peer: resolve(key.peer, peers),
+                process: (key.tgid != 0).then_some(Process {
+                    pid: key.tgid,
+                    comm: sum.comm,
+                }),
+                old: key.old,
+                new: key.new,
+                count: sum.count,
+                durations: sum.durations,
             })
             .collect();
         // The order of equals is the same in every run.
@@ -112,7 +139,9 @@ pub(super) struct Rows(pub Vec<Row>);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flow {
     /// connect() began (SYN_SENT entered).
-    pub opened: u64,
+    pub begun: u64,
+    /// Of these, it came to nothing: refused, timed out, or no local port was left.
+    pub failed: u64,
     /// ESTABLISHED left by a close of ours.
     pub closed_by_us: u64,
     /// ESTABLISHED left by a close of the other side.
@@ -134,9 +163,10 @@ impl Rows {
             let flow = flows.entry(row.peer.clone()).or_default();
             match (row.old, row.new) {
                 (_, state::SYN_SENT) => {
-                    flow.opened += row.count;
+                    flow.begun += row.count;
                     flow.opener = flow.opener.take().or_else(|| row.process.clone());
                 }
+                (state::SYN_SENT, state::CLOSE) => flow.failed += row.count,
                 (state::ESTABLISHED, state::FIN_WAIT1) => {
                     flow.closed_by_us += row.count;
                     flow.closer = flow.closer.take().or_else(|| row.process.clone());

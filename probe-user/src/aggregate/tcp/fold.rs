@@ -2,7 +2,7 @@
 
 mod finish;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use probe_common::peer::PeerKey;
 
@@ -19,7 +19,10 @@ use super::{
     time_wait::{Clock, TimeWaitFold},
     timeline::Timeline,
 };
-use crate::collect::tcp::{Census, Owners, TcpReading};
+use crate::{
+    aggregate::lives::fitting,
+    collect::tcp::{Census, Owners, TcpReading},
+};
 
 /// More time between two censuses than this, and nothing is said about what happened in between, ns: an age
 /// would be known to a sixth of TIME_WAIT at best.
@@ -83,7 +86,7 @@ impl TcpFold {
             self.failed.push(connect);
             self.named(connect.tgid, &name(&connect.comm));
         }
-        self.flows.learn(std::mem::take(&mut reading.transitions));
+        self.flows.learn(&reading.transitions, &reading.retired);
         self.exact.learn(reading.timewait.take());
         if let Some(census) = reading.censuses.pop() {
             self.last = Some(census);
@@ -156,6 +159,18 @@ impl TcpFold {
         }
     }
 
+    /// Names for the next window: of those that there are, where many have gone.
+    fn known_names(&self) -> HashMap<u32, Vec<u8>> {
+        let mut names = fitting(&self.names);
+        if names.len() > MAX_NAMES / 2 {
+            let owners = self.owners.iter().flat_map(|owners| &owners.processes);
+            let owners = owners.map(|owner| owner.pid);
+            let alive: HashSet<u32> = owners.chain(self.flows.processes()).collect();
+            names.retain(|pid, _| alive.contains(pid));
+        }
+        names
+    }
+
     fn process(&self, pid: u32) -> Process {
         Process {
             pid,
@@ -183,7 +198,7 @@ impl TcpFold {
             owners: self.owners.clone(),
             failed: Failed::default(),
             gaps: self.gaps.successor(),
-            names: self.names.clone(),
+            names: self.known_names(),
             settings: self.settings.clone(),
             ..*self
         }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::aggregate::{
     Peer,
+    lives::fitting,
     peer::{from_key, resolve},
 };
 
@@ -105,14 +106,29 @@ impl Gaps {
     }
 
     fn listens(&mut self, address: &PeerKey, at_ns: u64) -> Option<&mut Served> {
-        let full = self.listeners.len() >= MAX_ADDRESSES;
-        if full && !self.listeners.contains_key(address) {
-            return None;
+        let full = |listeners: &HashMap<_, _>| listeners.len() >= MAX_ADDRESSES;
+        if full(&self.listeners) && !self.listeners.contains_key(address) {
+            self.forget();
+            if full(&self.listeners) {
+                return None;
+            }
         }
         Some(self.listeners.entry(*address).or_insert(Served {
             since_ns: at_ns,
             ended_ns: None,
         }))
+    }
+
+    /// Forgets the half of the listeners that ended longest ago: who listens for a moment on a port of its own must not take the
+    /// places of those that come back.
+    fn forget(&mut self) {
+        let ended = self.listeners.values().filter_map(|s| s.ended_ns);
+        let mut ended: Vec<u64> = ended.collect();
+        ended.sort_unstable();
+        if let Some(&last) = ended.get(ended.len() / 2) {
+            self.listeners
+                .retain(|_, served| served.ended_ns.is_none_or(|ns| ns > last));
+        }
     }
 
     /// Takes in a record; in the order of time.
@@ -266,7 +282,7 @@ impl Gaps {
         Self {
             last: gaps.iter().enumerate().map(|(at, g)| (g.id, at)).collect(),
             gaps,
-            listeners: self.listeners.clone(),
+            listeners: fitting(&self.listeners),
             local: self.local.clone(),
             left_out: 0,
         }

@@ -226,7 +226,7 @@ pub struct Ports {
     pub peak: u64,
     /// Of `states.time_wait`: those that a new connect may take over (tcp_tw_reuse).
     pub reusable: u64,
-    /// Connections opened to it per second (SYN_SENT entered), from the transitions.
+    /// Connections opened to it per second (SYN_SENT entered), from the transitions; without connects that found no port.
     pub opened_per_s: f64,
     /// Of those that ended: how many per second we closed first, and so left in TIME_WAIT.
     pub closed_by_us_per_s: f64,
@@ -300,12 +300,12 @@ pub struct ListenQueue {
     /// See `looks`.
     pub full: u64,
     /// Handshakes and connections refused or dropped in the window because the queue was full. TCP: the
-    /// socket's own drop counter. Unix: connects that failed with EAGAIN.
+    /// kernel's ListenOverflows, given to the sockets by their own counters of drops. Unix: connects that failed with EAGAIN.
     pub overflows: u64,
     /// When the first of them was seen, ns after the window's start.
     pub first_overflow_ns: Option<u64>,
-    /// True when `overflows` may include drops for other reasons (the namespace's ListenDrops grew by more than
-    /// its ListenOverflows).
+    /// True when several sockets dropped at once, and not all of it for want of room: `overflows` is this one's part by
+    /// its drops.
     pub overflows_inexact: bool,
     /// TCP: connections accepted in the window, where the kernel side saw them; of all sockets that listen
     /// on the same address (SO_REUSEPORT).

@@ -115,6 +115,14 @@ pub(super) fn ports(outbound: &Outbound, last: &Census, mut facts: Facts<'_>) ->
         )
     });
     rows.truncate(MAX_TCP_ROWS);
+    // The kernel enters SYN_SENT before it looks for a port (`tcp_v4_connect`). Where there is no local address, it does not.
+    let portless: HashMap<Peer, u64> = facts
+        .failures
+        .iter()
+        .filter_map(|(peer, (_, count))| {
+            Some((peer.clone(), (*count).min(facts.flows.get(peer)?.failed)))
+        })
+        .collect();
     let first_ns = outbound.first_ns.unwrap_or(last.at_ns);
     let span_s = last.at_ns.saturating_sub(first_ns) as f64 / 1e9;
     let mut out: Vec<Ports> = rows
@@ -128,11 +136,14 @@ pub(super) fn ports(outbound: &Outbound, last: &Census, mut facts: Facts<'_>) ->
             let rate = |n: u64| n as f64 * part / facts.seconds.max(1e-9);
             // Connects do not say which local address they had: the fullest row has them.
             let failures = facts.failures.remove(&peer);
+            let opened = flow
+                .begun
+                .saturating_sub(portless.get(&peer).copied().unwrap_or(0));
             let mut ports = Ports {
                 local: local_of(key),
                 usable,
                 states,
-                opened_per_s: rate(flow.opened),
+                opened_per_s: rate(opened),
                 closed_by_us_per_s: rate(flow.closed_by_us),
                 closer: flow.closer.clone(),
                 opener: flow.opener.clone(),
@@ -141,7 +152,11 @@ pub(super) fn ports(outbound: &Outbound, last: &Census, mut facts: Facts<'_>) ->
                 peer,
                 ..Ports::default()
             };
-            forecast(&mut ports, course, span_s, facts.settings);
+            let tries = match opened {
+                0 => 1.0,
+                _ => flow.begun as f64 / opened as f64,
+            };
+            forecast(&mut ports, course, span_s, tries, facts.settings);
             ports
         })
         .collect();
@@ -164,8 +179,8 @@ pub(super) fn ports(outbound: &Outbound, last: &Census, mut facts: Facts<'_>) ->
     out
 }
 
-/// Where the number of ports in use goes.
-fn forecast(ports: &mut Ports, course: Course, span_s: f64, settings: &Settings) {
+/// Where the number of ports in use goes. `tries`: connects for each that got a port; the others would have held one as long.
+fn forecast(ports: &mut Ports, course: Course, span_s: f64, tries: f64, settings: &Settings) {
     let was = course.first;
     let reuse = reuses(settings, ports);
     let reusable = |states: &States, per_s: f64| {
@@ -192,7 +207,7 @@ fn forecast(ports: &mut Ports, course: Course, span_s: f64, settings: &Settings)
         TIME_WAIT_NS as f64 / 1e9
     };
     let held = ports.states.total() - ports.states.time_wait;
-    ports.levels_off_at = held as f64 + ports.closed_by_us_per_s * stay_s;
+    ports.levels_off_at = held as f64 + ports.closed_by_us_per_s * tries * stay_s;
     let left = ports.usable as f64 - used;
     if ports.levels_off_at > ports.usable as f64 && ports.growth_per_s > 0.0 {
         ports.seconds_left = Some((left / ports.growth_per_s).max(0.0));

@@ -29,13 +29,23 @@ struct Queue {
     queue_sum: u64,
     looks: u64,
     full: u64,
-    /// Drops at the start of the window (0 for a socket that began in it), and at the last look.
-    drops: (u32, u32),
-    /// The census that showed the first of the window, CLOCK_MONOTONIC ns.
-    first_drop_ns: Option<u64>,
+    /// Drops for whatever reason (sk_drops) at the last look; 0 for a socket that has begun since.
+    drops: u32,
+    /// Drops in the window for want of room in the accept queue.
+    overflows: Overflows,
     owners: BTreeSet<u32>,
     /// The look that showed it last.
     look: u64,
+}
+
+/// Handshakes that one socket dropped because its accept queue was full.
+#[derive(Clone, Copy, Debug, Default)]
+struct Overflows {
+    count: u64,
+    /// The census that showed the first, CLOCK_MONOTONIC ns.
+    first_ns: Option<u64>,
+    /// Several sockets dropped between two censuses, not all of it for want of room: each was given its part.
+    inexact: bool,
 }
 
 impl Queue {
@@ -51,6 +61,10 @@ pub(super) struct Queues {
     /// Numbers of the last census and of the last walk over descriptors; 0 before the first.
     census: u64,
     walk: u64,
+    /// ListenOverflows of the namespace at the last census; `None` before the first.
+    overflows: Option<u64>,
+    /// Overflows of the last interval that no socket had a drop for.
+    unassigned: u64,
     pub left_out: u64,
 }
 
@@ -60,20 +74,53 @@ impl Queues {
         self.census += 1;
         // A socket that the first census shows has dropped before the window; a later one is new.
         let first = self.census == 1;
+        let mut dropped: Vec<(u64, u64)> = Vec::new();
         for listener in &census.listeners {
             let look = self.census;
             if let Some(queue) = self.socket(listener) {
-                if queue.looks == 0 && first {
-                    queue.drops.0 = listener.drops;
+                let drops = u64::from(listener.drops.wrapping_sub(queue.drops));
+                if drops > 0 && !first {
+                    dropped.push((listener.inode, drops));
                 }
-                queue.drops.1 = listener.drops;
-                if queue.drops.1 != queue.drops.0 {
-                    queue.first_drop_ns.get_or_insert(census.at_ns);
-                }
+                queue.drops = listener.drops;
                 queue.look = look;
                 seen(queue, listener);
             }
         }
+        self.assign(census, &dropped);
+    }
+
+    /// Tells whose the overflows since the last census are. The kernel counts them for the whole namespace, and for each socket
+    /// its drops of all kinds: besides these a segment that comes for a handshake whose queue is full, which is one overflow and
+    /// two drops (`tcp_v4_syn_recv_sock`, `tcp_v4_rcv`: discard_and_relse), and others that have nothing to do with the queue. Where
+    /// one socket dropped, as mostly in a second, all are its own.
+    fn assign(&mut self, census: &Census, dropped: &[(u64, u64)]) {
+        let Some(now) = census.counters.listen_overflows else {
+            return;
+        };
+        let Some(before) = self.overflows.replace(now) else {
+            return;
+        };
+        let grown = now.saturating_sub(before);
+        // The counter is read right after the sockets: what came in between shows in their drops next time.
+        let all = grown + std::mem::take(&mut self.unassigned);
+        let drops: u64 = dropped.iter().map(|(_, drops)| drops).sum();
+        let mut given = 0;
+        for &(inode, of_socket) in dropped {
+            let part = if all >= drops {
+                of_socket
+            } else {
+                (all as f64 * of_socket as f64 / drops as f64).round() as u64
+            };
+            let part = part.min(all - given);
+            given += part;
+            if let Some(queue) = self.sockets.get_mut(&inode).filter(|_| part > 0) {
+                queue.overflows.count += part;
+                queue.overflows.first_ns.get_or_insert(census.at_ns);
+                queue.overflows.inexact |= dropped.len() > 1 && all < drops;
+            }
+        }
+        self.unassigned = (all - given).min(grown);
     }
 
     /// Takes in a walk over descriptors: owners, and the queues of Unix listeners.
@@ -110,8 +157,8 @@ impl Queues {
             queue_sum: 0,
             looks: 0,
             full: 0,
-            drops: (0, 0),
-            first_drop_ns: None,
+            drops: 0,
+            overflows: Overflows::default(),
             owners: BTreeSet::new(),
             look: 0,
         };
@@ -137,13 +184,12 @@ impl Queues {
     }
 
     /// The rows: those with overflows first, then the fullest. `refused` are the connects to Unix sockets
-    /// that found the queue full, when the first was and how many; `inexact` says that drops may have had other reasons.
+    /// that found the queue full, when the first was and how many.
     pub fn finish(
         &self,
         start_ns: u64,
         rows: &Rows,
         refused: &HashMap<Vec<u8>, (u64, u64)>,
-        inexact: bool,
         name: impl Fn(u32) -> Process,
     ) -> Vec<ListenQueue> {
         let mut refused = refused.clone();
@@ -160,10 +206,7 @@ impl Queues {
                     Some((first_ns, count)) => (Some(first_ns), count),
                     None => (None, 0),
                 },
-                _ => {
-                    let dropped = queue.drops.1.wrapping_sub(queue.drops.0);
-                    (queue.first_drop_ns, dropped.into())
-                }
+                _ => (queue.overflows.first_ns, queue.overflows.count),
             };
             if overflows == 0 && !self.there(queue) {
                 continue;
@@ -187,7 +230,7 @@ impl Queues {
                 full: queue.full,
                 overflows,
                 first_overflow_ns: first_ns.map(|at| at.saturating_sub(start_ns)),
-                overflows_inexact: tcp && inexact && overflows > 0,
+                overflows_inexact: queue.overflows.inexact,
                 accepted,
                 wait,
             });
@@ -224,8 +267,7 @@ impl Queues {
                         queue_sum: 0,
                         looks: 0,
                         full: 0,
-                        drops: (queue.drops.1, queue.drops.1),
-                        first_drop_ns: None,
+                        overflows: Overflows::default(),
                         ..queue.clone()
                     };
                     (*inode, fresh)

@@ -1,13 +1,19 @@
 //! Folds what readings say about UDP.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use super::{
     Agreement, Counters, Dropping, MAX_UDP_ROWS, Process, Reasons, Settings, Udp, UdpCounters,
     queues::Queues,
 };
 use crate::{
-    aggregate::series::{Growth, Peak},
+    aggregate::{
+        lives::fitting,
+        series::{Growth, Peak},
+    },
     collect::udp::{Census, Holder, SocketDrops, UdpReading},
 };
 
@@ -20,6 +26,8 @@ pub(in crate::aggregate) struct UdpFold {
     /// Rows at the start of the window.
     base: HashMap<Key, SocketDrops>,
     rows: HashMap<Key, SocketDrops>,
+    /// Rows that the next window knows nothing of: they were taken out.
+    ended: HashSet<Key>,
     peaks: HashMap<Key, (Peak, Growth<1>)>,
     queues: Queues,
     holders: Vec<Holder>,
@@ -51,7 +59,9 @@ impl UdpFold {
         for step in &reading.steps {
             self.step((step.sock, step.born_ns), step.at_ns, step.total);
         }
-        for row in reading.drops {
+        let ended = reading.retired.iter().map(|row| (row.sock, row.born_ns));
+        self.ended.extend(ended);
+        for row in reading.retired.into_iter().chain(reading.drops) {
             let key = (row.sock, row.born_ns);
             self.step(key, row.last_ns, row.reasons.total());
             self.rows.insert(key, row);
@@ -90,9 +100,12 @@ impl UdpFold {
 
     /// For a window that begins where this one ends: the sums so far are its base.
     pub fn successor(&self) -> Self {
+        let mut rows = fitting(&self.rows);
+        rows.retain(|key, _| !self.ended.contains(key));
         Self {
-            base: self.rows.clone(),
-            rows: self.rows.clone(),
+            base: fitting(&rows),
+            rows,
+            ended: HashSet::new(),
             peaks: HashMap::new(),
             queues: self.queues.successor(),
             holders: self.holders.clone(),

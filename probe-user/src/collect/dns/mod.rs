@@ -4,14 +4,11 @@
 //! that never become a message to port 53 are not seen: encrypted ones, those over io_uring, and those that glibc hands
 //! to nscd or systemd-resolved over a Unix socket ([`Resolver::nss_resolve`]; the daemon's own questions are seen).
 
-mod batch;
 mod records;
-mod resolver;
-
-use std::collections::HashMap;
+pub(super) mod resolver;
 
 use aya::Ebpf;
-use probe_common::{dns, request::event};
+use probe_common::{dns, request::event, table::Made};
 use serde::{Deserialize, Serialize};
 
 use super::CallSum;
@@ -23,11 +20,13 @@ use resolver::Resolvers;
 pub struct DnsReading {
     /// Questions since attach, by process, server, name and type.
     pub sums: Vec<Questions>,
+    /// Rows of `sums` that were taken out since the last reading, as in [`super::Reading::retired`].
+    pub retired: Vec<Questions>,
     /// Questions without an answer yet, at this moment, with their process still waiting or not.
     pub open: Vec<OpenQuestion>,
     /// How questions grew, since the last reading, in order: at most ten a second. The last one is of this reading.
     pub steps: Vec<Step>,
-    /// How the processes in `sums` resolve names, as far as their files could be read; all so far.
+    /// How the processes in `sums` resolve names, as far as their files could be read.
     pub resolvers: Vec<Resolver>,
 }
 
@@ -137,7 +136,7 @@ pub struct Resolver {
 
 /// Follows DNS.
 pub(super) struct DnsReader {
-    names: HashMap<u64, Name>,
+    tables: records::Tables,
     resolvers: Resolvers,
 }
 
@@ -146,7 +145,7 @@ impl DnsReader {
     pub fn start(ebpf: &mut Ebpf) -> Result<Self, Error> {
         records::make_other_rows(ebpf)?;
         Ok(Self {
-            names: HashMap::new(),
+            tables: records::Tables::default(),
             resolvers: Resolvers::start()?,
         })
     }
@@ -166,14 +165,35 @@ impl DnsReader {
         true
     }
 
+    /// The kernel side says that so many rows were made.
+    pub fn told(&mut self, made: &Made) {
+        self.tables.told(made);
+    }
+
+    /// Is there to be made room in the tables?
+    pub fn is_crowded(&self) -> bool {
+        self.tables.is_crowded()
+    }
+
+    /// Takes rows out of the tables.
+    pub fn make_room(&mut self, ebpf: &Ebpf, into: &mut DnsReading) -> Result<(), Error> {
+        let open = records::open(ebpf)?;
+        let (_, retired) = self.tables.look(ebpf, &open, false)?;
+        into.retired.extend(retired);
+        Ok(())
+    }
+
     /// Everything.
     pub fn read(&mut self, ebpf: &mut Ebpf, into: &mut DnsReading) -> Result<(), Error> {
-        into.sums = records::sums(ebpf, &mut self.names)?;
+        let open = records::open(ebpf)?;
+        let (sums, retired) = self.tables.look(ebpf, &open, true)?;
+        into.sums = sums;
+        into.retired.extend(retired);
         let mut pids: Vec<u32> = into.sums.iter().map(|q| q.pid).collect();
         pids.sort_unstable();
         pids.dedup();
         into.resolvers = self.resolvers.of(&pids);
-        into.open = records::open(ebpf, &self.names, &into.resolvers)?;
+        into.open = records::waiting(&open, &self.tables, &into.resolvers);
         into.steps.push(records::totals(ebpf)?);
         Ok(())
     }
@@ -182,7 +202,7 @@ impl DnsReader {
 impl DnsReading {
     /// Peer ids that it names.
     pub(super) fn named_peers(&self) -> impl Iterator<Item = u64> + '_ {
-        let asked = self.sums.iter().map(|q| q.server);
+        let asked = self.sums.iter().chain(&self.retired).map(|q| q.server);
         asked.chain(self.open.iter().map(|q| q.server))
     }
 }

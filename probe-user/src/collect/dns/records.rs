@@ -1,7 +1,7 @@
 //! The kernel side's tables of questions, as a reading has them.
 
 use std::{
-    collections::{HashMap as StdHashMap, hash_map::Entry},
+    collections::{HashMap as StdHashMap, HashSet, hash_map::Entry},
     path::Path,
     time::Duration,
 };
@@ -14,11 +14,15 @@ use probe_common::{
     dns::{self, QuestionKey, QuestionSum, TimeoutSum, Totals, open_flag},
     hist,
     peer::special,
+    table::{Made, slot},
 };
 
-use super::{Name, OpenQuestion, Questions, Resolver, Step, batch};
+use super::{Name, OpenQuestion, Questions, Resolver, Step};
 use crate::{
-    collect::{CallSum, monotonic_ns},
+    collect::{
+        CallSum, monotonic_ns,
+        table::{self, Fate, Table},
+    },
     error::Error,
 };
 
@@ -41,46 +45,161 @@ pub fn make_other_rows(ebpf: &mut Ebpf) -> Result<(), Error> {
     made.map_err(map_error)
 }
 
-/// All sums. Names that were not known yet are added to `names`.
-pub fn sums(ebpf: &mut Ebpf, names: &mut StdHashMap<u64, Name>) -> Result<Vec<Questions>, Error> {
-    let mut rows: Vec<(QuestionKey, QuestionSum)> = batch::rows(ebpf, "DNS_SUMS")?;
-    rows.extend(batch::rows::<QuestionKey, QuestionSum>(ebpf, "DNS_OTHERS")?);
-    let timeouts: Vec<(QuestionKey, TimeoutSum)> = batch::rows(ebpf, "DNS_TIMEOUTS")?;
-    let mut timeouts: StdHashMap<QuestionKey, CallSum> = timeouts
-        .iter()
-        .filter(|(_, sum)| sum.count > 0)
-        .map(|(key, sum)| (*key, timed_out(sum)))
-        .collect();
-    let known: HashMap<_, u64, dns::Name> = map(ebpf, "DNS_NAMES")?;
-    let mut out = Vec::with_capacity(rows.len());
-    for (key, sum) in rows.iter().filter(|(_, sum)| sum.asked > 0) {
-        if key.name != 0
-            && let Entry::Vacant(place) = names.entry(key.name)
-            // A row that was made a moment ago may not have its name yet.
-            && let Ok(name) = known.get(&key.name, 0)
-        {
-            place.insert(text(&name));
-        }
-        let mut questions = questions(key, sum, names.get(&key.name));
-        questions.timed_out = timeouts.remove(key).unwrap_or_default();
-        out.push(questions);
-    }
-    // What found a row among the questions, but none here.
-    for (key, timed_out) in timeouts {
-        let mut questions = questions(&key, &QuestionSum::ZERO, names.get(&key.name));
-        questions.timed_out = timed_out;
-        out.push(questions);
-    }
-    Ok(out)
+/// The tables of sums, and the names in them.
+pub struct Tables {
+    sums: Table<QuestionKey>,
+    others: Table<QuestionKey>,
+    names: StdHashMap<u64, Known>,
 }
 
-fn questions(key: &QuestionKey, sum: &QuestionSum, name: Option<&Name>) -> Questions {
+/// A name.
+struct Known {
+    name: Name,
+    /// Readings since a row had it.
+    unused: u32,
+}
+
+/// A name is kept for so many readings after its last row: another may begin meanwhile.
+const KEEP_NAMES: u32 = 3;
+/// A row stays for so long as a question that it counts may be answered, ns: no resolver waits as long.
+const OPEN_FOR_NS: u64 = 120_000_000_000;
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            sums: Table::new("DNS_SUMS", Some(slot::QUESTIONS)),
+            others: Table::new("DNS_OTHERS", None),
+            names: StdHashMap::new(),
+        }
+    }
+}
+
+impl Tables {
+    /// The kernel side says that so many rows were made.
+    pub fn told(&mut self, made: &Made) {
+        self.sums.told(made);
+    }
+
+    /// See [`Table::is_crowded`].
+    pub fn is_crowded(&self) -> bool {
+        self.sums.is_crowded()
+    }
+
+    /// A name, as far as it is known.
+    pub fn name(&self, hash: u64) -> Option<&Name> {
+        self.names.get(&hash).map(|known| &known.name)
+    }
+
+    /// All sums, when they are `wanted`, and those that were taken out of the tables. `open` are the questions without an
+    /// answer.
+    pub fn look(
+        &mut self,
+        ebpf: &Ebpf,
+        open: &[dns::Open],
+        wanted: bool,
+    ) -> Result<(Vec<Questions>, Vec<Questions>), Error> {
+        let now_ns = monotonic_ns();
+        // Before the rows that they belong to: each has its own by then.
+        let mut timeouts = StdHashMap::new();
+        table::for_each(
+            ebpf,
+            "DNS_TIMEOUTS",
+            |key: QuestionKey, sum: &TimeoutSum| {
+                if sum.count > 0 {
+                    timeouts.insert(key, timed_out(sum));
+                }
+            },
+        )?;
+        let young = open
+            .iter()
+            .filter(|open| now_ns.saturating_sub(open.asked_ns) < OPEN_FOR_NS);
+        let asked: HashSet<QuestionKey> = young.map(|open| open.row).collect();
+        let fate = |key: &QuestionKey| match asked.contains(key) || *key == EVERYBODY {
+            true => Fate::Stays,
+            false => Fate::Alive,
+        };
+        let mark = |sum: &QuestionSum| sum.asked + sum.answered + sum.refused;
+        let (mut rows, mut retired) = (Vec::new(), Vec::new());
+        for table in [&mut self.sums, &mut self.others] {
+            let names = &mut self.names;
+            let found = table.look(ebpf, now_ns, wanted, mark, fate, |key, sum| {
+                questions(key, sum, named(ebpf, names, key.name))
+            })?;
+            for (key, mut questions) in found.rows {
+                questions.timed_out = timeouts.remove(&key).unwrap_or_default();
+                rows.push(questions);
+            }
+            for (key, mut questions) in found.retired {
+                timeouts.remove(&key);
+                if let Some(sum) = table::take(ebpf, "DNS_TIMEOUTS", &key)? {
+                    questions.timed_out = timed_out(&sum);
+                }
+                retired.push(questions);
+            }
+        }
+        // What is left has no row any more, or found one here alone.
+        for (key, sum) in timeouts.into_iter().filter(|_| wanted) {
+            let name = self.name(key.name).cloned();
+            let mut questions = questions(&key, &QuestionSum::ZERO, name);
+            questions.timed_out = sum;
+            if key == EVERYBODY {
+                rows.push(questions);
+            } else if let Some(sum) = table::take(ebpf, "DNS_TIMEOUTS", &key)? {
+                questions.timed_out = timed_out(&sum);
+                retired.push(questions);
+            }
+        }
+        // A row that was taken out between a question and its answer begins again with the answer.
+        rows.retain(|q| q.asked + q.answered + q.refused + q.timed_out.count > 0);
+        if wanted {
+            self.forget(ebpf, open)?;
+        }
+        Ok((rows, retired))
+    }
+
+    /// Forgets names that no row has any more, here and in the kernel.
+    fn forget(&mut self, ebpf: &Ebpf, open: &[dns::Open]) -> Result<(), Error> {
+        let rows = self.sums.keys().map(|key| key.name);
+        let used: HashSet<u64> = rows.chain(open.iter().map(|open| open.row.name)).collect();
+        let mut gone = Vec::new();
+        self.names.retain(|hash, known| {
+            known.unused = match used.contains(hash) {
+                true => 0,
+                false => known.unused + 1,
+            };
+            if known.unused == 1 {
+                gone.push(*hash);
+            }
+            known.unused < KEEP_NAMES
+        });
+        for hash in gone {
+            table::take::<u64, dns::Name>(ebpf, "DNS_NAMES", &hash)?;
+        }
+        Ok(())
+    }
+}
+
+/// The name behind a hash. A row that was made a moment ago may not have its name yet.
+fn named(ebpf: &Ebpf, names: &mut StdHashMap<u64, Known>, hash: u64) -> Option<Name> {
+    if hash != 0
+        && let Entry::Vacant(place) = names.entry(hash)
+        && let Ok(Some(name)) = table::get::<u64, dns::Name>(ebpf, "DNS_NAMES", &hash)
+    {
+        place.insert(Known {
+            name: text(&name),
+            unused: 0,
+        });
+    }
+    names.get(&hash).map(|known| known.name.clone())
+}
+
+fn questions(key: &QuestionKey, sum: &QuestionSum, name: Option<Name>) -> Questions {
     let comm = sum.comm.iter().take_while(|b| **b != 0);
     Questions {
         pid: key.tgid,
         comm: comm.copied().collect(),
         server: key.server,
-        name: name.cloned(),
+        name,
         qtype: key.qtype as u16,
         asked: sum.asked,
         retried: sum.retried,
@@ -120,19 +239,23 @@ fn filled(hist: &[u32; hist::BUCKETS]) -> Box<[(u8, u32)]> {
 }
 
 /// Questions without an answer.
-pub fn open(
-    ebpf: &Ebpf,
-    names: &StdHashMap<u64, Name>,
-    resolvers: &[Resolver],
-) -> Result<Vec<OpenQuestion>, Error> {
-    let rows: Vec<(dns::OpenKey, dns::Open)> = batch::rows(ebpf, "DNS_OPEN")?;
+pub fn open(ebpf: &Ebpf) -> Result<Vec<dns::Open>, Error> {
+    let mut open = Vec::new();
+    table::for_each(ebpf, "DNS_OPEN", |_: dns::OpenKey, row: &dns::Open| {
+        open.push(*row)
+    })?;
+    Ok(open)
+}
+
+/// The same, as a reading has them.
+pub fn waiting(rows: &[dns::Open], tables: &Tables, resolvers: &[Resolver]) -> Vec<OpenQuestion> {
     let now = monotonic_ns();
     let timeouts: StdHashMap<u32, Duration> = resolvers
         .iter()
         .map(|r| (r.pid, Duration::from_secs(r.timeout_s.into())))
         .collect();
     let mut alive: StdHashMap<u32, bool> = StdHashMap::new();
-    let open = rows.iter().map(|(_, open)| {
+    let open = rows.iter().map(|open| {
         let pid = open.row.tgid;
         let timeout = timeouts.get(&pid).unwrap_or(&TIMEOUT);
         let age = Duration::from_nanos(now.saturating_sub(open.asked_ns));
@@ -145,13 +268,13 @@ pub fn open(
             pid,
             tid: open.tid,
             server: open.row.server,
-            name: names.get(&open.row.name).cloned(),
+            name: tables.name(open.row.name).cloned(),
             qtype: open.row.qtype as u16,
             asked_ns: open.asked_ns,
             waiting,
         }
     });
-    Ok(open.collect())
+    open.collect()
 }
 
 /// How far it has come.

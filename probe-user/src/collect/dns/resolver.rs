@@ -72,9 +72,11 @@ impl Resolvers {
         })
     }
 
-    /// Everything known so far, with these processes among them.
+    /// What is known of these processes, which are in order; others are forgotten.
     pub fn of(&mut self, pids: &[u32]) -> Vec<Resolver> {
         let now = Instant::now();
+        self.asked.retain(|pid, _| pids.binary_search(pid).is_ok());
+        self.known.retain(|pid, _| pids.binary_search(pid).is_ok());
         for pid in pids.iter().filter(|pid| **pid != 0) {
             let full = self.asked.len() >= MAX_PROCESSES;
             match self.asked.entry(*pid) {
@@ -95,7 +97,9 @@ impl Resolvers {
             };
             self.outstanding -= 1;
             // What is known of a process stays when it is gone.
-            if let Some(found) = found {
+            if let Some(found) = found
+                && pids.binary_search(&pid).is_ok()
+            {
                 self.known.insert(pid, found);
             }
         }
@@ -134,7 +138,7 @@ fn limited(file: File) -> Vec<u8> {
 }
 
 /// As resolv.conf(5) and nsswitch.conf(5) say, with glibc's defaults and limits.
-fn parse(pid: u32, resolv: &[u8], nsswitch: &[u8], environ: &[u8]) -> Resolver {
+pub fn parse(pid: u32, resolv: &[u8], nsswitch: &[u8], environ: &[u8]) -> Resolver {
     let mut out = Resolver {
         pid,
         timeout_s: 5,
@@ -278,7 +282,7 @@ mod tests {
         // Whatever they say: a test machine may have none.
         let pid = std::process::id();
         let mut resolvers = Resolvers::start().unwrap();
-        let known = resolvers.of(&[pid, 0, u32::MAX]);
+        let known = resolvers.of(&[0, pid, u32::MAX]);
         assert!(known.iter().all(|r| r.pid == pid));
         assert_eq!(
             known.len(),

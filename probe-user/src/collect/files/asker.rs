@@ -29,8 +29,10 @@ use crate::{
     error::Error,
 };
 
-/// The file systems are asked this often ...
+/// The file systems are asked this often, ...
 const EVERY: Duration = Duration::from_secs(1);
+/// ... this often by what runs for weeks, ...
+const EVERY_LASTING: Duration = Duration::from_secs(5);
 /// ... as long as that takes one part in this many of a CPU.
 const SHARE: u32 = 100;
 /// What may be spent beyond that when someone asks, so that a look stands at each end of a short watch.
@@ -75,12 +77,16 @@ impl Asker {
     ///
     /// # Errors
     /// There can be no more threads.
-    pub fn start() -> Result<Self, Error> {
+    pub fn start(lasting: bool) -> Result<Self, Error> {
+        let every = match lasting {
+            true => EVERY_LASTING,
+            false => EVERY,
+        };
         let (ask, asked) = mpsc::channel();
         let (tell, news) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("file-systems".to_owned())
-            .spawn(move || Work::new(tell).run(&asked))
+            .spawn(move || Work::new(tell).run(&asked, every))
             .map_err(|source| Error::Io {
                 what: "a thread for the file systems".to_owned(),
                 source,
@@ -207,20 +213,21 @@ impl Work {
         }
     }
 
-    fn run(mut self, asked: &Receiver<Question>) {
+    fn run(mut self, asked: &Receiver<Question>, every: Duration) {
         let mut next = Instant::now();
         let mut creators = Vec::new();
         loop {
             let now = Instant::now();
             if now >= next {
                 let took = self.look(&creators);
-                next = now + EVERY.max(took * SHARE);
+                next = now + every.max(took * SHARE);
             }
             match asked.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(question) => {
                     creators = question.creators;
                     if self.spent <= self.began.elapsed() / SHARE + ALLOWANCE {
-                        self.look(&creators);
+                        let took = self.look(&creators);
+                        next = Instant::now() + every.max(took * SHARE);
                     }
                     self.find(question.texts);
                     // Whoever asked may have given up.

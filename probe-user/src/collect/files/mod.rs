@@ -1,13 +1,13 @@
 //! Files as the kernel side and statfs(2) show them: what a [`Reading`](super::Reading) says about them.
 
 mod asker;
-mod place;
+pub(super) mod place;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aya::Ebpf;
-use probe_common::{files, request::event};
+use probe_common::{files, request::event, table::Made};
 use serde::{Deserialize, Serialize};
 
 pub use super::mounts::Device;
@@ -19,14 +19,19 @@ use super::{
 use crate::error::Error;
 use asker::{Asker, News};
 use place::{Found, Text};
+use rows::{RefusedRow, Tables};
 
 /// Everything about files in a reading.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FilesReading {
     /// Work on files since attach, by process and directory.
     pub directories: Vec<Directory>,
+    /// Rows of `directories` that were taken out since the last reading, as in [`super::Reading::retired`].
+    pub retired: Vec<Directory>,
     /// Calls refused for want of space (ENOSPC, EDQUOT) since attach, by process, call and file system.
     pub refused: Vec<Refused>,
+    /// Rows of `refused` that were taken out since the last reading, likewise.
+    pub refused_retired: Vec<Refused>,
     /// How creations grew, since the last reading, in order: at most ten a second.
     pub steps: Vec<Step>,
     /// How full the file systems are: looks since the last reading, in order; one stands at each end of a watch.
@@ -49,6 +54,8 @@ pub struct Directory {
     /// Path from the file system's root, any bytes; it begins with `...` when it was too deep to be kept whole. `None`
     /// when it is not known.
     pub path: Option<Vec<u8>>,
+    /// 0, or of files that were unlinked by a path: which one, as a hash. Such a row stands beside that of its directory.
+    pub by_path: u64,
     /// The directory had been removed when it was last used.
     pub deleted: bool,
     /// Files created: open() with O_CREAT that really created one.
@@ -138,6 +145,7 @@ pub(super) struct FilesReader {
     mounts: Vec<Mount>,
     /// As many as the kernel side's tables have rows, at most.
     places: HashMap<Text, Option<Found>>,
+    tables: Tables,
 }
 
 impl FilesReader {
@@ -145,12 +153,13 @@ impl FilesReader {
     ///
     /// # Errors
     /// A map is missing, or there can be no more threads.
-    pub fn start(ebpf: &mut Ebpf) -> Result<Self, Error> {
+    pub fn start(ebpf: &mut Ebpf, lasting: bool) -> Result<Self, Error> {
         rows::make_other_rows(ebpf)?;
         Ok(Self {
-            asker: Asker::start()?,
+            asker: Asker::start(lasting)?,
             mounts: Vec::new(),
             places: HashMap::new(),
+            tables: Tables::default(),
         })
     }
 
@@ -185,44 +194,77 @@ impl FilesReader {
         true
     }
 
+    /// The kernel side says that so many rows were made.
+    pub fn told(&mut self, made: &Made) {
+        self.tables.told(made);
+    }
+
+    /// Is there to be made room in the tables?
+    pub fn is_crowded(&self) -> bool {
+        self.tables.are_crowded()
+    }
+
+    /// Takes rows out of the tables.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn make_room(&mut self, ebpf: &Ebpf, into: &mut FilesReading) -> Result<(), Error> {
+        into.retired.extend(self.tables.make_room(ebpf)?);
+        Ok(())
+    }
+
     /// Everything, with a fresh look at the file systems.
     ///
     /// # Errors
     /// A map cannot be read.
-    pub fn read(&mut self, ebpf: &mut Ebpf, reading: &mut FilesReading) -> Result<(), Error> {
-        let unlinked = rows::unlinked(ebpf)?;
-        let mut refused = rows::refused(ebpf)?;
-        let texts = unlinked.iter().map(|row| &row.directory);
-        let texts = texts.chain(refused.iter().filter_map(|row| row.directory.as_ref()));
-        let unknown: Vec<Text> = texts
-            .filter(|text| !self.places.contains_key(text))
-            .cloned()
-            .collect();
-        self.asker.ask(unknown, rows::creators(ebpf)?);
+    pub fn read(&mut self, ebpf: &Ebpf, reading: &mut FilesReading) -> Result<(), Error> {
+        let mut found = self.tables.look(ebpf)?;
+        let unlinked = found.unlinked.rows.iter().chain(&found.unlinked.retired);
+        let texts = unlinked.map(|(_, row)| &row.directory);
+        let refused = found.refused.rows.iter().chain(&found.refused.retired);
+        let texts = texts.chain(refused.filter_map(|(_, row)| row.directory.as_ref()));
+        let texts: HashSet<Text> = texts.cloned().collect();
+        self.places.retain(|text, _| texts.contains(text));
+        let unknown = texts.iter().filter(|text| !self.places.contains_key(text));
+        self.asker
+            .ask(unknown.cloned().collect(), self.tables.creators());
         let mut news = Some(Box::new(std::mem::take(reading)));
         self.news(&mut news);
         *reading = *news.unwrap_or_default();
 
-        let mut table = rows::directories(ebpf)?;
-        for row in unlinked {
-            // What is not found in time stays so: its sums would move from one directory to another.
-            self.places.entry(row.directory.clone()).or_insert(None);
-            let found = self.places.get(&row.directory).and_then(Option::as_ref);
-            table.add_unlinked(row, found);
-        }
-        reading.directories = table.into_directories();
-        for row in &mut refused {
-            if row.refused.device.is_none()
-                && let Some(Some(found)) = row
-                    .directory
-                    .as_ref()
-                    .map(|t| self.places.get(t))
-                    .unwrap_or_default()
-            {
-                row.refused.device = Some(found.device);
+        let rows = found.directories.rows.into_iter();
+        reading.directories = rows.map(|(_, row)| row).collect();
+        let rows = found.directories.retired.into_iter();
+        reading.retired.extend(rows.map(|(_, row)| row));
+        let removed = [
+            (found.unlinked.retired, &mut reading.retired),
+            (found.unlinked.rows, &mut reading.directories),
+        ];
+        for (rows, list) in removed {
+            for (key, row) in rows {
+                // What is not found in time stays so: its sums would move from one directory to another.
+                let place = self.places.entry(row.directory.clone()).or_insert(None);
+                let unlinked = self.tables.unlinked(&key, &row, place);
+                list.push(unlinked);
             }
         }
-        reading.refused = refused.into_iter().map(|row| row.refused).collect();
+        let list = |rows: &mut Vec<_>| rows.drain(..).map(|(_, row)| self.place(row)).collect();
+        reading.refused = list(&mut found.refused.rows);
+        reading.refused_retired = list(&mut found.refused.retired);
         Ok(())
+    }
+
+    /// A refused call, with its file system where its path tells it.
+    fn place(&self, row: RefusedRow) -> Refused {
+        let RefusedRow {
+            mut refused,
+            directory,
+        } = row;
+        if refused.device.is_none()
+            && let Some(Some(found)) = directory.and_then(|text| self.places.get(&text))
+        {
+            refused.device = Some(found.device);
+        }
+        refused
     }
 }

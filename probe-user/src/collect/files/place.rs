@@ -112,7 +112,7 @@ pub fn entry_of<'a>(fd: &OwnedFd, entries: &'a [Entry]) -> Option<&'a Entry> {
 
 /// Takes away what does not change where a path leads, as far as the text tells. `None` when it goes up: what is
 /// above depends on links.
-fn tidy(path: &[u8]) -> Option<Vec<u8>> {
+pub fn tidy(path: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(path.len());
     for component in path.split(|byte| *byte == b'/') {
         match component {

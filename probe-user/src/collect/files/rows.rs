@@ -1,6 +1,6 @@
 //! The rows of the kernel side's maps, as a reading has them.
 
-use std::collections::HashMap as StdHashMap;
+use std::collections::{HashMap as StdHashMap, HashSet};
 
 use aya::{
     Ebpf,
@@ -9,6 +9,7 @@ use aya::{
 use probe_common::{
     files::{DirId, DirKey, DirPath, DirSum, Refused, RefusedKey, UnlinkKey, Unlinked, flag},
     hist,
+    table::{Made, slot},
 };
 
 use super::{
@@ -16,104 +17,202 @@ use super::{
     place::{Found, Text},
 };
 use crate::{
-    collect::collector::{map, map_error},
+    collect::{
+        collector::{map, map_error},
+        monotonic_ns,
+        table::{self, Fate, Look, Table},
+    },
     error::Error,
 };
 
-type Table<'a, K, V> = HashMap<&'a mut MapData, K, V>;
-
 /// Makes the rows for what finds no other place.
 pub fn make_other_rows(ebpf: &mut Ebpf) -> Result<(), Error> {
-    let mut directories: Table<'_, DirKey, DirSum> = map(ebpf, "DIRECTORIES")?;
+    let mut directories: HashMap<&mut MapData, DirKey, DirSum> = map(ebpf, "DIRECTORIES")?;
     directories
         .insert(DirKey::ZERO, DirSum::ZERO, 0)
         .map_err(map_error)?;
-    let mut refused: Table<'_, RefusedKey, Refused> = map(ebpf, "REFUSED")?;
+    let mut refused: HashMap<&mut MapData, RefusedKey, Refused> = map(ebpf, "REFUSED")?;
     refused
         .insert(RefusedKey::ZERO, Refused::ZERO, 0)
         .map_err(map_error)
 }
 
-/// The processes that have rows.
-pub fn creators(ebpf: &mut Ebpf) -> Result<Vec<u32>, Error> {
-    let table: Table<'_, DirKey, DirSum> = map(ebpf, "DIRECTORIES")?;
-    let mut pids: Vec<u32> = table
-        .keys()
-        .filter_map(Result::ok)
-        .map(|key| key.tgid)
-        .collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids.retain(|pid| *pid != 0);
-    Ok(pids)
-}
-
-/// All directories, with their paths.
-pub fn directories(ebpf: &mut Ebpf) -> Result<Directories, Error> {
-    let paths: StdHashMap<DirId, Vec<u8>> = {
-        let table: Table<'_, DirId, DirPath> = map(ebpf, "DIR_PATHS")?;
-        let rows = table.iter().filter_map(Result::ok);
-        rows.map(|(id, path)| (id, path_of(&path))).collect()
-    };
-    let table: Table<'_, DirKey, DirSum> = map(ebpf, "DIRECTORIES")?;
-    let rows = table.iter().filter_map(Result::ok);
-    let rows = rows.filter(|(_, sum)| sum.created + sum.syncs + sum.unlinked > 0);
-    let list = rows.map(|(key, sum)| directory(&key, &sum, paths.get(&key.directory())));
-    Ok(Directories {
-        list: list.collect(),
-        paths,
-    })
-}
-
-/// Directories being put together.
-pub struct Directories {
-    list: Vec<Directory>,
+/// The tables.
+pub struct Tables {
+    directories: Table<DirKey>,
+    unlinked: Table<UnlinkKey>,
+    refused: Table<RefusedKey>,
+    /// Where directories are, as last read.
     paths: StdHashMap<DirId, Vec<u8>>,
+    /// Those of them that no row named then.
+    unused: HashSet<DirId>,
+    /// Rows that were taken out, and whose directory is not looked for yet.
+    waiting: Vec<(UnlinkKey, UnlinkedRow)>,
 }
 
-impl Directories {
-    /// Adds files that were unlinked by a path; `found` is where that leads to.
-    pub fn add_unlinked(&mut self, row: UnlinkedRow, found: Option<&Found>) {
-        let Some(found) = found else {
-            return self.new_row(&row, Device::default(), 0, None);
-        };
-        let path = match found.inode {
-            0 => None,
-            inode => self.paths.iter().find_map(|(id, path)| {
-                let same = id.inode == inode && Device::from_kernel(id.dev) == found.device;
-                same.then(|| path.clone())
-            }),
-        };
-        let path = path.unwrap_or_else(|| found.path.clone());
-        let same = self.list.iter_mut().find(|d| {
-            d.pid == row.directory.pid
-                && d.device == found.device
-                && match found.inode {
-                    0 => d.path.as_ref() == Some(&path),
-                    inode => d.inode == inode,
-                }
-        });
-        match same {
-            Some(directory) => directory.unlinked += row.count,
-            None => self.new_row(&row, found.device, found.inode, Some(path)),
+/// What a look at all tables found.
+pub struct Rows {
+    pub directories: Look<DirKey, Directory>,
+    pub unlinked: Look<UnlinkKey, UnlinkedRow>,
+    pub refused: Look<RefusedKey, RefusedRow>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            directories: Table::new("DIRECTORIES", Some(slot::DIRECTORIES)),
+            unlinked: Table::new("UNLINKED", Some(slot::UNLINKED)),
+            refused: Table::new("REFUSED", None),
+            paths: StdHashMap::new(),
+            unused: HashSet::new(),
+            waiting: Vec::new(),
         }
     }
+}
 
-    fn new_row(&mut self, row: &UnlinkedRow, device: Device, inode: u64, path: Option<Vec<u8>>) {
-        self.list.push(Directory {
-            pid: row.directory.pid,
-            comm: row.comm.clone(),
-            device,
-            inode,
-            path,
-            unlinked: row.count,
-            ..Directory::default()
-        });
+impl Tables {
+    /// The kernel side says that so many rows were made.
+    pub fn told(&mut self, made: &Made) {
+        self.directories.told(made);
+        self.unlinked.told(made);
     }
 
-    /// All of them.
-    pub fn into_directories(self) -> Vec<Directory> {
-        self.list
+    /// See [`Table::is_crowded`].
+    pub fn are_crowded(&self) -> bool {
+        self.directories.is_crowded() || self.unlinked.is_crowded()
+    }
+
+    /// The processes that have rows.
+    pub fn creators(&self) -> Vec<u32> {
+        let pids = self.directories.keys().map(|key| key.tgid);
+        let mut pids: Vec<u32> = pids.filter(|pid| *pid != 0).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// All rows, and those that were taken out.
+    pub fn look(&mut self, ebpf: &Ebpf) -> Result<Rows, Error> {
+        let directories = self.directories(ebpf, true)?;
+        let mut unlinked = self.unlinks(ebpf, true)?;
+        unlinked.retired.extend(std::mem::take(&mut self.waiting));
+        let fate = |key: &RefusedKey| fate(*key == RefusedKey::ZERO);
+        let mark = |row: &Refused| row.count;
+        let now_ns = monotonic_ns();
+        let refused = self.refused.look(ebpf, now_ns, true, mark, fate, refused)?;
+        Ok(Rows {
+            directories,
+            unlinked,
+            refused,
+        })
+    }
+
+    /// Takes rows out. Where files were unlinked by a path is looked for with the next look at everything.
+    pub fn make_room(&mut self, ebpf: &Ebpf) -> Result<Vec<Directory>, Error> {
+        let unlinked = self.unlinks(ebpf, false)?.retired;
+        self.waiting.extend(unlinked);
+        let retired = self.directories(ebpf, false)?.retired;
+        Ok(retired.into_iter().map(|(_, row)| row).collect())
+    }
+
+    fn directories(&mut self, ebpf: &Ebpf, wanted: bool) -> Result<Look<DirKey, Directory>, Error> {
+        self.paths.clear();
+        table::for_each(ebpf, "DIR_PATHS", |id: DirId, path: &DirPath| {
+            self.paths.insert(id, path_of(path));
+        })?;
+        let fate = |key: &DirKey| fate(*key == DirKey::ZERO);
+        let mark = |sum: &DirSum| sum.created + sum.syncs + sum.unlinked + sum.sized;
+        let paths = &self.paths;
+        let now_ns = monotonic_ns();
+        let mut found = self
+            .directories
+            .look(ebpf, now_ns, wanted, mark, fate, |key, sum| {
+                directory(key, sum, paths.get(&key.directory()))
+            })?;
+        let is_used = |d: &Directory| d.created + d.syncs.count + d.unlinked + d.sized > 0;
+        found.rows.retain(|(_, row)| is_used(row));
+        self.forget_paths(ebpf)?;
+        Ok(found)
+    }
+
+    /// Takes paths out of the kernel's table that no row has named twice.
+    fn forget_paths(&mut self, ebpf: &Ebpf) -> Result<(), Error> {
+        let used: HashSet<DirId> = self.directories.keys().map(DirKey::directory).collect();
+        let mut unused = HashSet::new();
+        for id in self.paths.keys().filter(|id| !used.contains(id)) {
+            if self.unused.contains(id) {
+                table::take::<DirId, DirPath>(ebpf, "DIR_PATHS", id)?;
+            } else {
+                unused.insert(*id);
+            }
+        }
+        self.unused = unused;
+        Ok(())
+    }
+
+    fn unlinks(
+        &mut self,
+        ebpf: &Ebpf,
+        wanted: bool,
+    ) -> Result<Look<UnlinkKey, UnlinkedRow>, Error> {
+        let mark = |row: &Unlinked| row.count;
+        let now_ns = monotonic_ns();
+        self.unlinked.look(
+            ebpf,
+            now_ns,
+            wanted,
+            mark,
+            |_| Fate::Alive,
+            |key, row| UnlinkedRow {
+                directory: Text {
+                    pid: key.tgid,
+                    base: key.base.inode,
+                    path: row.text[..(row.len as usize).min(row.text.len())].to_vec(),
+                },
+                comm: text(&row.comm).to_vec(),
+                count: row.count,
+            },
+        )
+    }
+
+    /// Files that were unlinked by a path, as a row of a reading. `found` is where the path leads to; its directory is
+    /// entered there when it is known by its path only.
+    pub fn unlinked(
+        &self,
+        key: &UnlinkKey,
+        row: &UnlinkedRow,
+        found: &mut Option<Found>,
+    ) -> Directory {
+        let mut directory = Directory {
+            pid: row.directory.pid,
+            comm: row.comm.clone(),
+            // Never 0.
+            by_path: (key.hash ^ key.base.inode.rotate_left(32)) | 1,
+            unlinked: row.count,
+            ..Directory::default()
+        };
+        let Some(found) = found else { return directory };
+        let on_device = |id: &DirId| Device::from_kernel(id.dev) == found.device;
+        if found.inode == 0 {
+            let mut known = self.paths.iter().filter(|(id, _)| on_device(id));
+            if let Some((id, _)) = known.find(|(_, path)| **path == found.path) {
+                found.inode = id.inode;
+            }
+        }
+        let mut known = self.paths.iter().filter(|(id, _)| on_device(id));
+        let path = known.find(|(id, _)| found.inode != 0 && id.inode == found.inode);
+        directory.device = found.device;
+        directory.inode = found.inode;
+        directory.path = Some(path.map_or_else(|| found.path.clone(), |(_, path)| path.clone()));
+        directory
+    }
+}
+
+/// What user space has made stays.
+fn fate(other: bool) -> Fate {
+    match other {
+        true => Fate::Stays,
+        false => Fate::Alive,
     }
 }
 
@@ -125,6 +224,7 @@ fn directory(key: &DirKey, sum: &DirSum, path: Option<&Vec<u8>>) -> Directory {
         device: Device::from_kernel(key.dev),
         inode: key.inode,
         path: path.cloned(),
+        by_path: 0,
         deleted: sum.flags & flag::DELETED != 0,
         created: sum.created,
         sized: sum.sized,
@@ -188,23 +288,6 @@ pub struct UnlinkedRow {
     pub count: u64,
 }
 
-/// All of them.
-pub fn unlinked(ebpf: &mut Ebpf) -> Result<Vec<UnlinkedRow>, Error> {
-    let table: Table<'_, UnlinkKey, Unlinked> = map(ebpf, "UNLINKED")?;
-    let rows = table.iter().filter_map(Result::ok);
-    Ok(rows
-        .map(|(key, row)| UnlinkedRow {
-            directory: Text {
-                pid: key.tgid,
-                base: key.base.inode,
-                path: row.text[..(row.len as usize).min(row.text.len())].to_vec(),
-            },
-            comm: text(&row.comm).to_vec(),
-            count: row.count,
-        })
-        .collect())
-}
-
 /// Refused calls.
 pub struct RefusedRow {
     /// As a reading has them.
@@ -213,36 +296,28 @@ pub struct RefusedRow {
     pub directory: Option<Text>,
 }
 
-/// All of them.
-pub fn refused(ebpf: &mut Ebpf) -> Result<Vec<RefusedRow>, Error> {
-    let table: Table<'_, RefusedKey, Refused> = map(ebpf, "REFUSED")?;
-    let rows = table.iter().filter_map(Result::ok);
-    Ok(rows
-        .filter(|(_, row)| row.count > 0)
-        .map(|(key, row)| {
-            let path = text(&row.path).to_vec();
-            let slash = path.iter().rposition(|byte| *byte == b'/');
-            let directory = slash.filter(|_| path.starts_with(b"/")).map(|slash| Text {
-                pid: key.tgid,
-                base: 0,
-                path: path[..=slash].to_vec(),
-            });
-            RefusedRow {
-                refused: super::Refused {
-                    pid: key.tgid,
-                    comm: text(&row.comm).to_vec(),
-                    call: name(key.nr),
-                    errno: key.errno,
-                    device: (key.dev != 0).then(|| Device::from_kernel(key.dev)),
-                    path,
-                    count: row.count,
-                    first_ns: row.first_ns,
-                    last_ns: row.last_ns,
-                },
-                directory,
-            }
-        })
-        .collect())
+fn refused(key: &RefusedKey, row: &Refused) -> RefusedRow {
+    let path = text(&row.path).to_vec();
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let directory = slash.filter(|_| path.starts_with(b"/")).map(|slash| Text {
+        pid: key.tgid,
+        base: 0,
+        path: path[..=slash].to_vec(),
+    });
+    RefusedRow {
+        refused: super::Refused {
+            pid: key.tgid,
+            comm: text(&row.comm).to_vec(),
+            call: name(key.nr),
+            errno: key.errno,
+            device: (key.dev != 0).then(|| Device::from_kernel(key.dev)),
+            path,
+            count: row.count,
+            first_ns: row.first_ns,
+            last_ns: row.last_ns,
+        },
+        directory,
+    }
 }
 
 /// The name of a system call that may be refused, as its tracepoint spells it.
@@ -329,43 +404,36 @@ mod tests {
     }
 
     #[test]
-    fn unlinked_files_join_their_directory() {
+    fn unlinked_files_are_of_the_directory_that_their_path_leads_to() {
         let device = Device { major: 8, minor: 1 };
-        let created = Directory {
-            pid: 7,
-            device,
+        let id = DirId {
             inode: 12,
-            path: Some(b"/d".to_vec()),
-            created: 5,
-            ..Directory::default()
+            dev: 8 << 20 | 1,
+            ..DirId::ZERO
         };
-        let mut table = Directories {
-            list: vec![created],
-            paths: StdHashMap::new(),
+        assert_eq!(Device::from_kernel(id.dev), device);
+        let mut tables = Tables::default();
+        tables.paths.insert(id, b"/d".to_vec());
+        let of = |row: &UnlinkedRow, found: Option<(u64, &[u8])>| {
+            let mut found = found.map(|(inode, path)| Found {
+                device,
+                inode,
+                path: path.to_vec(),
+            });
+            let d = tables.unlinked(&UnlinkKey::ZERO, row, &mut found);
+            assert!(d.by_path != 0);
+            (d.pid, d.inode, d.unlinked, d.path)
         };
-        let found = |inode, path: &[u8]| Found {
-            device,
-            inode,
-            path: path.to_vec(),
-        };
+        let path = Some(b"/d".to_vec());
         // By its inode, whatever the path says; and by its path, when it is gone.
-        table.add_unlinked(row(7, 2), Some(&found(12, b"/link")));
-        table.add_unlinked(row(7, 1), Some(&found(0, b"/d")));
-        // Another process, and one that leads nowhere.
-        table.add_unlinked(row(8, 4), Some(&found(12, b"/d")));
-        table.add_unlinked(row(9, 1), None);
-        let list = table.into_directories();
-        let shown: Vec<_> = list
-            .iter()
-            .map(|d| (d.pid, d.inode, d.created, d.unlinked, d.path.is_some()))
-            .collect();
         assert_eq!(
-            shown,
-            [
-                (7, 12, 5, 3, true),
-                (8, 12, 0, 4, true),
-                (9, 0, 0, 1, false)
-            ]
+            of(&row(7, 2), Some((12, b"/link"))),
+            (7, 12, 2, path.clone())
         );
+        assert_eq!(of(&row(7, 1), Some((0, b"/d"))), (7, 12, 1, path));
+        // One that we have not met, and one that leads nowhere.
+        let other = Some(b"/e".to_vec());
+        assert_eq!(of(&row(8, 4), Some((13, b"/e"))), (8, 13, 4, other));
+        assert_eq!(of(&row(9, 1), None), (9, 0, 1, None));
     }
 }

@@ -2,7 +2,7 @@
 
 mod reader;
 mod stacks;
-mod symbols;
+pub(super) mod symbols;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +23,15 @@ pub struct JournalReading {
     pub handles: Vec<Handles>,
     /// Uninterruptible sleeps of a millisecond and longer since attach, by process and stack.
     pub sleeps: Vec<Sleeps>,
+    /// Rows of `syncs` that were taken out since the last reading, as in [`super::Reading::retired`].
+    pub retired_syncs: Vec<Syncs>,
+    /// Of `handles`, likewise.
+    pub retired_handles: Vec<Handles>,
+    /// Of `sleeps`, likewise.
+    pub retired_sleeps: Vec<Sleeps>,
     /// Tasks asleep so at this moment.
     pub asleep: Vec<Sleeper>,
-    /// The stacks that `sleeps` and `asleep` name; all so far.
+    /// The stacks that `sleeps`, `retired_sleeps` and `asleep` name.
     pub stacks: Vec<(u32, Stack)>,
     /// Why functions have no names, when they have none (kernel.kptr_restrict, ...).
     pub no_symbols: Option<String>,

@@ -1,27 +1,41 @@
 //! Names of kernel functions, from /proc/kallsyms.
 //!
-//! The file has 5 MB. It is read through once when an address turns up that is not known yet, and only the names
-//! that were asked for are kept.
+//! The kernel takes some 60 ms to write that file out, so it is read once, when the first address is asked for, and again
+//! when a module has come or gone. What is kept of it are addresses, and names in compressed blocks: some 2 MB for
+//! 120,000 functions. A BPF program that is loaded later has no name, or that of the module right before it.
 
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{BufRead, BufReader, Read as _},
+    io::{self, BufRead, BufReader, Read as _},
 };
 
 const KALLSYMS: &str = "/proc/kallsyms";
+const MODULES: &str = "/proc/modules";
 
 /// A function is not longer than this: what lies further behind a symbol is not known by it.
-const LONGEST: u64 = 1 << 17;
+const LONGEST: u32 = 1 << 17;
 
 /// A line is not longer than this (KSYM_NAME_LEN is 512, a module's name 56).
 const LINE: u64 = 1024;
+
+/// Names in a block: one is unpacked for each address that is new.
+const BLOCK: usize = 512;
+
+/// Names of a block in bytes, at most.
+const BLOCK_BYTES: usize = BLOCK * LINE as usize;
+
+/// Fast; higher levels save little more.
+const LEVEL: i32 = 1;
 
 /// Names by address.
 #[derive(Default)]
 pub struct Symbols {
     /// Those looked up so far, with what the file said, if anything.
     known: HashMap<u64, Option<String>>,
+    table: Option<Table>,
+    /// The modules when the table was made.
+    modules: Vec<String>,
     /// Why there are no names.
     missing: Option<String>,
 }
@@ -37,10 +51,18 @@ impl Symbols {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        match File::open(KALLSYMS).map(|file| look_up(BufReader::new(file), &wanted)) {
-            Ok(Some(names)) => self.known.extend(wanted.into_iter().zip(names)),
-            Ok(None) => self.missing = Some(hidden()),
-            Err(error) => self.missing = Some(format!("{KALLSYMS}: {error}")),
+        let modules = modules();
+        if self.table.is_none() || self.modules != modules {
+            match File::open(KALLSYMS).and_then(|file| Table::read(BufReader::new(file))) {
+                Ok(Some(table)) => self.table = Some(table),
+                Ok(None) => self.missing = Some(hidden()),
+                Err(error) => self.missing = Some(format!("{KALLSYMS}: {error}")),
+            }
+            self.modules = modules;
+        }
+        if let Some(table) = &self.table {
+            let names = table.names(&wanted);
+            self.known.extend(wanted.into_iter().zip(names));
         }
     }
 
@@ -55,6 +77,18 @@ impl Symbols {
     }
 }
 
+/// Names and places of the modules that are loaded; empty on a kernel without modules.
+fn modules() -> Vec<String> {
+    let text = fs::read_to_string(MODULES).unwrap_or_default();
+    // `jbd2 139264 1 ext4, Live 0xffffffffc0123000`: the users change with every mount.
+    let lines = text.lines().map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let word = |at: usize| words.get(at).copied().unwrap_or_default();
+        format!("{} {}", word(0), word(5))
+    });
+    lines.collect()
+}
+
 /// Why the file has no addresses.
 fn hidden() -> String {
     let setting = fs::read_to_string("/proc/sys/kernel/kptr_restrict").unwrap_or_default();
@@ -64,54 +98,105 @@ fn hidden() -> String {
     }
 }
 
-/// The functions that these return addresses lie in; they must be sorted. `None` when all addresses are hidden.
-fn look_up(mut file: impl BufRead, wanted: &[u64]) -> Option<Vec<Option<String>>> {
-    // For each address the nearest symbol before it of those that are not nearer to a smaller address.
-    let mut nearest: Vec<(u64, String)> = vec![(0, String::new()); wanted.len()];
-    let mut visible = false;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match file.by_ref().take(LINE).read_until(b'\n', &mut line) {
-            Ok(n) if n > 0 => {}
-            _ => break,
-        }
-        // `ffffffff81000000 T _stext`, and a tab with `[module]` behind that of a module.
-        let text = String::from_utf8_lossy(&line);
-        let mut words = text.split_ascii_whitespace();
-        let Some(address) = words.next().and_then(|w| u64::from_str_radix(w, 16).ok()) else {
-            continue;
-        };
-        visible |= address != 0;
-        // A call may be the last instruction of its function: what it returns to is the next one's.
-        let first = wanted.partition_point(|w| *w <= address);
-        let Some(nearest) = nearest.get_mut(first) else {
-            continue;
-        };
-        let (Some(_), Some(name)) = (words.next(), words.next()) else {
-            continue;
-        };
-        if nearest.0 < address {
-            nearest.0 = address;
-            nearest.1.clear();
-            nearest.1.push_str(name);
-            if let Some(module) = words.next() {
-                nearest.1.push(' ');
-                nearest.1.push_str(module);
+/// All functions.
+pub struct Table {
+    /// The upper half of all addresses: a kernel's code lies within 2 GiB.
+    upper: u64,
+    /// Where functions begin, in order, and the numbers of their names.
+    functions: Vec<(u32, u32)>,
+    /// Their names in the order of the file, [`BLOCK`] of them each, a line each, compressed.
+    blocks: Vec<Vec<u8>>,
+}
+
+impl Table {
+    /// Reads the file. `None` when all addresses are hidden.
+    ///
+    /// # Errors
+    /// Names cannot be packed.
+    pub fn read(mut file: impl BufRead) -> io::Result<Option<Self>> {
+        let mut table: Option<Self> = None;
+        let (mut line, mut names) = (Vec::new(), Vec::new());
+        loop {
+            line.clear();
+            match file.by_ref().take(LINE).read_until(b'\n', &mut line) {
+                Ok(n) if n > 0 => {}
+                _ => break,
+            }
+            let Some((address, name, module)) = function(&line) else {
+                continue;
+            };
+            let table = table.get_or_insert_with(|| Self {
+                upper: address >> 32,
+                functions: Vec::new(),
+                blocks: Vec::new(),
+            });
+            if address >> 32 != table.upper {
+                continue;
+            }
+            let number = table.functions.len();
+            table.functions.push((address as u32, number as u32));
+            names.extend_from_slice(name);
+            if let Some(module) = module {
+                names.push(b' ');
+                names.extend_from_slice(module);
+            }
+            names.push(b'\n');
+            if (number + 1).is_multiple_of(BLOCK) {
+                table.blocks.push(zstd::bulk::compress(&names, LEVEL)?);
+                names.clear();
             }
         }
-    }
-    if !visible {
-        return None;
-    }
-    let mut before: (u64, String) = (0, String::new());
-    let names = nearest.into_iter().zip(wanted).map(|(found, address)| {
-        if found.0 > before.0 {
-            before = found;
+        if let Some(table) = &mut table {
+            table.blocks.push(zstd::bulk::compress(&names, LEVEL)?);
+            // Of several names of one function, the first in the file.
+            table.functions.sort_unstable();
+            table.functions.dedup_by_key(|(start, _)| *start);
+            table.functions.shrink_to_fit();
         }
-        (before.0 != 0 && address - before.0 <= LONGEST).then(|| before.1.clone())
-    });
-    Some(names.collect())
+        Ok(table)
+    }
+
+    /// The functions that these return addresses lie in.
+    pub fn names(&self, addresses: &[u64]) -> Vec<Option<String>> {
+        let mut unpacked = (usize::MAX, Vec::new());
+        let names = addresses.iter().map(|address| {
+            if address >> 32 != self.upper {
+                return None;
+            }
+            // A call may be the last instruction of its function: what it returns to is the next one's.
+            let low = *address as u32;
+            let after = self.functions.partition_point(|(start, _)| *start < low);
+            let &(start, number) = self.functions.get(after.checked_sub(1)?)?;
+            if low - start > LONGEST {
+                return None;
+            }
+            let (block, line) = (number as usize / BLOCK, number as usize % BLOCK);
+            if unpacked.0 != block {
+                let names = zstd::bulk::decompress(self.blocks.get(block)?, BLOCK_BYTES);
+                unpacked = (block, names.ok()?);
+            }
+            let name = unpacked.1.split(|byte| *byte == b'\n').nth(line)?;
+            Some(String::from_utf8_lossy(name).into_owned())
+        });
+        names.collect()
+    }
+}
+
+/// Address, name, and module with its brackets, where it is one's.
+type Function<'a> = (u64, &'a [u8], Option<&'a [u8]>);
+
+/// A line of the file: `ffffffff81000000 T _stext`, and a tab with `[module]` behind that of a module. `None` where it is not
+/// about a function, or its address is hidden.
+fn function(line: &[u8]) -> Option<Function<'_>> {
+    let mut words = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    let address = std::str::from_utf8(words.next()?).ok()?;
+    let address = u64::from_str_radix(address, 16).ok()?;
+    let kind = words.next()?;
+    let name = words.next()?;
+    let is_code = matches!(kind, b"T" | b"t" | b"W" | b"w");
+    (address != 0 && is_code).then(|| (address, name, words.next()))
 }
 
 #[cfg(test)]
@@ -129,8 +214,12 @@ ffffffffc0000080 t module_two\t[jbd2]
 ffffffffa0000000 t bpf_prog_1\t[bpf]
 ";
 
+    fn table(file: &str) -> Option<Table> {
+        Table::read(file.as_bytes()).unwrap()
+    }
+
     fn names(wanted: &[u64]) -> Vec<Option<String>> {
-        look_up(FILE.as_bytes(), wanted).unwrap()
+        table(FILE).unwrap().names(wanted)
     }
 
     #[test]
@@ -166,8 +255,25 @@ ffffffffa0000000 t bpf_prog_1\t[bpf]
     #[test]
     fn hidden_addresses_are_told_from_unknown_ones() {
         let zeros = "0000000000000000 T _stext\n0000000000000000 t first\n";
-        assert_eq!(look_up(zeros.as_bytes(), &[5]), None);
-        assert_eq!(look_up("garbage\n\n".as_bytes(), &[5]), None);
+        assert!(table(zeros).is_none());
+        assert!(table("garbage\n\n").is_none());
+        assert_eq!(table(FILE).unwrap().names(&[5]), [None]);
+    }
+
+    #[test]
+    fn every_function_of_many_blocks_is_found() {
+        let address = |n: u64| 0xffff_ffff_8000_0000 + n * 64;
+        let count = 3 * BLOCK as u64 + 7;
+        // Modules' functions come behind the kernel's, in the order of loading.
+        let lines = (0..count).rev().map(|n| {
+            let address = address(n);
+            format!("{address:x} t function_{n}\n")
+        });
+        let table = table(&lines.collect::<String>()).unwrap();
+        let wanted: Vec<u64> = (0..count).map(|n| address(n) + 9).collect();
+        for (n, name) in table.names(&wanted).into_iter().enumerate() {
+            assert_eq!(name, Some(format!("function_{n}")));
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub const MAGIC: &[u8; 16] = b"stallscope rec\x1a\n";
 
 /// The number of this format. Anything that changes what is written needs a new one: the field of a reading, the layout of
 /// a struct of the kernel side.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 /// Bytes of what every format has: magic, number, version.
 pub const PREAMBLE: usize = 64;
@@ -116,6 +116,24 @@ impl BlockHead {
             },
         })
     }
+}
+
+/// Bytes of what the last block of an excerpt holds.
+pub const JUDGED: usize = 8;
+
+/// The last block of an excerpt: it says where reports on it begin. Readers that do not know of it report on all of it.
+pub fn end(place: Place, judged_from_ns: u64) -> Vec<u8> {
+    let frame = judged_from_ns.to_le_bytes();
+    let mut head = BlockHead {
+        len: JUDGED as u32,
+        unpacked: JUDGED as u32,
+        crc: 0,
+        kind: Kind::End,
+    };
+    let mut crc = head.checksum(place);
+    crc.update(&frame);
+    head.crc = crc.finalize();
+    [&head.bytes()[..], &frame].concat()
 }
 
 /// The mark of a segment.

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use super::format::{self, BLOCK, BlockHead, Kind, MARK, Place};
+use super::format::{self, BLOCK, BlockHead, JUDGED, Kind, MARK, Place};
 
 /// Where a recording is read from.
 pub enum Source {
@@ -48,6 +48,8 @@ pub struct Segment {
     pub end: u64,
     /// How it ends.
     pub last: Last,
+    /// Where reports begin, when it ends an excerpt, CLOCK_MONOTONIC ns.
+    pub judged_from_ns: Option<u64>,
 }
 
 /// How a segment ends.
@@ -107,6 +109,7 @@ fn walk(
         full_end: begin,
         end: begin,
         last: Last::Nothing,
+        judged_from_ns: None,
     };
     let mut place = Place {
         segment: number,
@@ -153,6 +156,11 @@ fn walk(
             Kind::Full => segment.full_end = end,
             Kind::End => {
                 segment.last = Last::End;
+                if head.len as usize == JUDGED {
+                    let mut frame = [0; JUDGED];
+                    source.read_at(&mut frame, at + BLOCK as u64)?;
+                    segment.judged_from_ns = Some(u64::from_le_bytes(frame));
+                }
                 return Ok(segment);
             }
         }

@@ -1,5 +1,5 @@
-//! Makes values of any type that can be read from a recording, for tests: plain ones, which show what the format holds,
-//! and absurd ones, which nobody but a forger would write.
+//! Makes values of any type that can be read from a recording, for tests and the fuzz targets: plain ones, which show what
+//! the format holds, and absurd ones, which nobody but a forger would write.
 
 use std::fmt::Display;
 
@@ -15,11 +15,21 @@ use super::raw;
 
 /// Makes values, and takes down of what kind each was.
 pub struct Maker {
-    /// State of the generator; `None`: plain values.
-    seed: Option<u64>,
+    choice: Choice,
     made: u64,
     path: Vec<String>,
     kinds: Vec<String>,
+}
+
+/// What decides what is made.
+enum Choice {
+    /// Nothing: values are plain.
+    Plain,
+    /// A generator in this state.
+    Seed(u64),
+    /// These bytes; behind their end the first choice of each.
+    #[cfg(feature = "fuzzing")]
+    Bytes(std::vec::IntoIter<u8>),
 }
 
 /// Numbers that differences, products, indices and lengths trip over. Sums of them stay within 64 bits: in a debug build,
@@ -65,8 +75,24 @@ pub fn kinds<T: for<'de> Deserialize<'de>>() -> Vec<String> {
 impl Maker {
     /// One that makes other values for another seed; plain ones without.
     pub fn new(seed: Option<u64>) -> Self {
+        Self::choosing(seed.map_or(Choice::Plain, Choice::Seed))
+    }
+
+    /// One that makes what these bytes say: as much as there are of them.
+    #[cfg(feature = "fuzzing")]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self::choosing(Choice::Bytes(bytes.to_vec().into_iter()))
+    }
+
+    /// True when nothing is left that decides.
+    #[cfg(feature = "fuzzing")]
+    pub fn is_done(&self) -> bool {
+        matches!(&self.choice, Choice::Bytes(left) if left.as_slice().is_empty())
+    }
+
+    fn choosing(choice: Choice) -> Self {
         Self {
-            seed,
+            choice,
             made: 0,
             path: Vec::new(),
             kinds: Vec::new(),
@@ -81,17 +107,30 @@ impl Maker {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        let Some(seed) = &mut self.seed else { return 0 };
-        // xorshift64*
-        *seed ^= *seed >> 12;
-        *seed ^= *seed << 25;
-        *seed ^= *seed >> 27;
-        (seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+        let drawn = match &mut self.choice {
+            Choice::Plain => return 0,
+            Choice::Seed(seed) => {
+                // xorshift64*
+                *seed ^= *seed >> 12;
+                *seed ^= *seed << 25;
+                *seed ^= *seed >> 27;
+                seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
+            }
+            #[cfg(feature = "fuzzing")]
+            Choice::Bytes(left) => {
+                let mut next = || u64::from(left.next().unwrap_or(0));
+                match n {
+                    ..=256 => next(),
+                    _ => (0..5).fold(0, |all, _| all << 8 | next()),
+                }
+            }
+        };
+        drawn % n
     }
 
     fn number(&mut self) -> u64 {
         self.made += 1;
-        if self.seed.is_none() {
+        if self.is_plain() {
             return self.made;
         }
         match self.below(4) {
@@ -102,9 +141,16 @@ impl Maker {
         }
     }
 
+    fn is_plain(&self) -> bool {
+        matches!(self.choice, Choice::Plain)
+    }
+
     fn take_down(&mut self, kind: impl Display) {
+        if !self.is_plain() {
+            return;
+        }
         let line = format!("{}: {kind}", self.path.join("."));
-        if self.seed.is_none() && self.kinds.last() != Some(&line) {
+        if self.kinds.last() != Some(&line) {
             self.kinds.push(line);
         }
     }
@@ -190,9 +236,9 @@ impl<'de> Deserializer<'de> for &mut Maker {
 
     fn deserialize_seq<V: Visitor<'de>>(self, to: V) -> Result<V::Value, Error> {
         self.take_down("list");
-        let left = match self.seed {
-            None => 1,
-            Some(_) => self.below(6) as usize,
+        let left = match self.choice {
+            Choice::Plain => 1,
+            _ => self.below(6) as usize,
         };
         to.visit_seq(Several {
             names: None,

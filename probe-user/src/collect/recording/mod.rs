@@ -1,9 +1,9 @@
 //! Recordings: readings in a file, from which the same windows come as from the kernel side, on any machine.
 
-mod format;
+pub(super) mod format;
 mod index;
 pub(super) mod known;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod make;
 pub(super) mod raw;
 mod reader;
@@ -18,7 +18,7 @@ use crate::attach::ProbeStatus;
 
 pub use format::MAGIC;
 pub use reader::Recording;
-pub use writer::Writer;
+pub use writer::{Excerpt, Writer};
 
 /// What a recording is about: what no reading says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

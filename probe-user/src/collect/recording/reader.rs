@@ -104,6 +104,12 @@ impl Recording {
         self.segments.first().is_some_and(|first| first.number == 0)
     }
 
+    /// Where reports on it begin, CLOCK_MONOTONIC ns: it was saved for what was seen from there on, and what is before shows
+    /// what led to it.
+    pub fn judged_from_ns(&self) -> Option<u64> {
+        self.segments.last()?.judged_from_ns
+    }
+
     /// What of it is missing, in a line without the file's name; `None` when it is whole. Dropping the oldest to keep within
     /// a size is meant, and said as well.
     pub fn note(&self) -> Option<String> {
@@ -123,7 +129,8 @@ impl Recording {
                 last.end, last.full_end
             )),
         };
-        let dropped = (!self.is_whole()).then(|| {
+        // An excerpt was never meant to have it.
+        let dropped = (!self.is_whole() && self.judged_from_ns().is_none()).then(|| {
             "its beginning was dropped, to keep within its size or because of damage".to_owned()
         });
         match (dropped, end) {

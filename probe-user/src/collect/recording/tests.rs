@@ -263,11 +263,11 @@ fn what_is_no_recording_is_refused_in_a_line() {
         "FILE is no recording of stallscope (a report? `diff` reads these)"
     );
     let mut newer = format::beginning(&header()).unwrap();
-    newer[16] = 2;
+    newer[16] = 3;
     newer[19..24].copy_from_slice(b"0.9.9");
     assert_eq!(
         refused(&newer),
-        "FILE was written by stallscope 0.9.9 in format 2, and this one reads format 1 alone: replay it with stallscope \
+        "FILE was written by stallscope 0.9.9 in format 3, and this one reads format 2 alone: replay it with stallscope \
          0.9.9"
     );
     let why = Recording::open(folder.path()).map(|_| ()).unwrap_err();
@@ -286,4 +286,63 @@ fn a_file_that_is_there_is_not_overwritten() {
         .unwrap_err();
     assert!(why.to_string().contains("it is there already"), "{why}");
     assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn an_excerpt_holds_what_was_asked_for_and_little_more() {
+    const SEGMENT: u64 = 40;
+    const BASE: u64 = 1_000_000_000_000;
+    let (folder, path) = file();
+    let mut ring = Writer::ring(&path, &header(), 1 << 20, SEGMENT).unwrap();
+    for n in 0..3001 {
+        let frame = if n % 4 == 0 { full(n) } else { events(n) };
+        ring.push(&noisy(frame)).unwrap();
+        if n % 500 != 0 || n == 0 {
+            continue;
+        }
+        for back in [1, 20, 100, 10_000] {
+            let from_ns = BASE + n.saturating_sub(back);
+            let name = folder.path().join(format!("{n}-{back}.rec"));
+            let mut into = fs::File::create_new(&name).unwrap();
+            let excerpt = ring.excerpt(&mut into, from_ns, from_ns).unwrap();
+            assert_eq!(excerpt.bytes, fs::metadata(&name).unwrap().len());
+            assert!(excerpt.bytes <= ring.excerpt_bytes(from_ns));
+            let recording = Recording::open(&name).unwrap();
+            assert_eq!(recording.judged_from_ns(), Some(from_ns));
+            let (frames, note) = read(&name).unwrap();
+            assert_eq!(note, None);
+            let numbers: Vec<u64> = frames.iter().map(number).collect();
+            assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+            assert_eq!(numbers.last(), Some(&n));
+            assert_eq!(excerpt.from_ns, BASE + numbers[0]);
+            if back <= 100 {
+                assert!((SEGMENT + back) >= n - numbers[0], "{n} {back}");
+                assert!(n - numbers[0] >= back);
+            } else {
+                // As far back as the ring goes.
+                assert!(n - numbers[0] >= n.min(500), "{numbers:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_read_across_a_gap() {
+    let (folder, path) = file();
+    let mut ring = Writer::ring(&path, &header(), 1 << 20, u64::MAX).unwrap();
+    for n in 0..100 {
+        if n == 50 {
+            ring.gap();
+        }
+        let frame = if n % 4 == 0 { full(n) } else { events(n) };
+        ring.push(&frame).unwrap();
+    }
+    let name = folder.path().join("b.rec");
+    let mut into = fs::File::create_new(&name).unwrap();
+    ring.excerpt(&mut into, 0, 0).unwrap();
+    for file in [&path, &name] {
+        let (frames, _) = read(file).unwrap();
+        let numbers: Vec<u64> = frames.iter().map(number).collect();
+        assert_eq!(numbers.first().zip(numbers.last()), Some((&52, &96)));
+    }
 }

@@ -4,8 +4,8 @@
 use std::{
     collections::VecDeque,
     fs::{File, OpenOptions},
-    io,
-    os::unix::fs::FileExt as _,
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -32,8 +32,11 @@ pub struct Writer {
     max_bytes: u64,
     /// Where segments may begin.
     begin: u64,
-    /// How large a segment is to become.
+    /// How large a segment is to become, and how long.
     target: u64,
+    target_ns: u64,
+    /// Something was left out: what comes next does not follow what is there.
+    gap: bool,
     /// The next block.
     place: Place,
     /// Where it goes.
@@ -54,6 +57,18 @@ struct Segment {
     end: u64,
     /// When its first reading was taken, CLOCK_MONOTONIC ns.
     from_ns: u64,
+    number: u64,
+    /// Blocks in it.
+    blocks: u32,
+}
+
+/// A part of a recording that was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    /// When its first reading was taken, CLOCK_MONOTONIC ns.
+    pub from_ns: u64,
+    /// Bytes of its file.
+    pub bytes: u64,
 }
 
 impl Writer {
@@ -63,6 +78,35 @@ impl Writer {
     /// # Errors
     /// The file exists, or cannot be made.
     pub fn create(path: &Path, header: &Header, max_bytes: u64) -> Result<Self, Error> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        Self::begin(path, &options, header, max_bytes)
+    }
+
+    /// Begins a recording that is there to be cut from ([`Writer::excerpt`]): only its owner may read it, and segments end
+    /// after `segment_ns`, so that little is copied of what is older than asked for.
+    ///
+    /// # Errors
+    /// As [`Writer::create`].
+    pub fn ring(
+        path: &Path,
+        header: &Header,
+        max_bytes: u64,
+        segment_ns: u64,
+    ) -> Result<Self, Error> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let mut ring = Self::begin(path, &options, header, max_bytes)?;
+        ring.target_ns = segment_ns;
+        Ok(ring)
+    }
+
+    fn begin(
+        path: &Path,
+        options: &OpenOptions,
+        header: &Header,
+        max_bytes: u64,
+    ) -> Result<Self, Error> {
         let error = |source: io::Error| {
             let what = format!("cannot record to {}", path.display());
             match source.kind() {
@@ -77,11 +121,7 @@ impl Writer {
         encoder
             .set_parameter(CParameter::WindowLog(WINDOW_LOG))
             .map_err(error)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(error)?;
+        let file = options.open(path).map_err(error)?;
         file.write_all_at(&beginning, 0).map_err(|source| {
             // Nobody is helped by a name without anything.
             let _ = std::fs::remove_file(path);
@@ -96,6 +136,8 @@ impl Writer {
             max_bytes,
             begin,
             target: (max_bytes / SEGMENTS).clamp(least, most),
+            target_ns: u64::MAX,
+            gap: false,
             place: Place::default(),
             at: begin,
             segments: VecDeque::new(),
@@ -146,6 +188,88 @@ impl Writer {
         Some((oldest.from_ns, dropped))
     }
 
+    /// Says that something was left out since the last frame: nothing is written until the next [`Frame::Full`], and what is
+    /// older can no more be read together with what comes.
+    pub fn gap(&mut self) {
+        self.gap = true;
+    }
+
+    /// Keeps within so many bytes from now on, but gives nothing back: a smaller limit makes it go round in what it has.
+    pub fn set_max_bytes(&mut self, max_bytes: u64) {
+        self.max_bytes = max_bytes;
+    }
+
+    /// Cuts segments of this length from now on.
+    pub fn set_segment_ns(&mut self, segment_ns: u64) {
+        self.target_ns = segment_ns;
+    }
+
+    /// The segments that hold what was seen since `from_ns`, or the oldest that are left; none across a gap.
+    fn since(&self, from_ns: u64) -> impl Iterator<Item = &Segment> {
+        let follows = |at: usize| self.segments[at - 1].number + 1 == self.segments[at].number;
+        let last = self.segments.len();
+        let mut first = last.saturating_sub(1);
+        while first > 0 && self.segments[first].from_ns > from_ns && follows(first) {
+            first -= 1;
+        }
+        self.segments.range(first..last)
+    }
+
+    /// How many bytes [`Writer::excerpt`] would write.
+    pub fn excerpt_bytes(&self, from_ns: u64) -> u64 {
+        let lengths = self.since(from_ns).map(|s| format::align(s.end - s.begin));
+        self.begin + lengths.sum::<u64>() + format::ALIGN
+    }
+
+    /// Copies what was seen since `from_ns`, CLOCK_MONOTONIC (or the oldest that is left, when that is younger), as a
+    /// recording of its own that is ended. Reports on it begin at `judged_from_ns`; what is before shows what led to it.
+    ///
+    /// # Errors
+    /// It cannot be copied (a full disk), or there is nothing yet.
+    pub fn excerpt(
+        &self,
+        into: &mut File,
+        from_ns: u64,
+        judged_from_ns: u64,
+    ) -> io::Result<Excerpt> {
+        let mut head = vec![0; self.begin as usize];
+        self.file.read_exact_at(&mut head, 0)?;
+        into.write_all(&head)?;
+        let mut at = self.begin;
+        let (mut oldest_ns, mut last) = (None, None);
+        for segment in self.since(from_ns) {
+            let begin = format::align(at);
+            io::copy(&mut io::repeat(0).take(begin - at), into)?;
+            // Up to the last block's end, without the zeros behind it.
+            let len = segment.end - segment.begin - BLOCK as u64;
+            let mut from = &self.file;
+            from.seek(io::SeekFrom::Start(segment.begin))?;
+            let copied = io::copy(&mut from.take(len), into)?;
+            if copied != len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            // Zeros behind the last block, as in the ring.
+            io::copy(&mut io::repeat(0).take(BLOCK as u64), into)?;
+            at = begin + len + BLOCK as u64;
+            oldest_ns.get_or_insert(segment.from_ns);
+            last = Some(segment);
+        }
+        let (Some(from_ns), Some(last)) = (oldest_ns, last) else {
+            return Err(io::Error::other("nothing is recorded yet"));
+        };
+        let place = Place {
+            segment: last.number,
+            block: last.blocks,
+        };
+        let end = format::end(place, judged_from_ns);
+        let begin = at - BLOCK as u64;
+        into.write_all_at(&end, begin)?;
+        Ok(Excerpt {
+            from_ns,
+            bytes: begin + end.len() as u64,
+        })
+    }
+
     /// Packs what is in `unpacked`, and writes it where it belongs.
     fn write(&mut self, kind: Kind, at_ns: u64) -> Result<(), Error> {
         if self.failed {
@@ -160,15 +284,21 @@ impl Writer {
 
     fn try_write(&mut self, kind: Kind, at_ns: u64) -> io::Result<()> {
         let current = self.segments.back();
-        let full = current.is_none_or(|segment| self.at - segment.begin >= self.target);
+        let full = current.is_none_or(|segment| {
+            let long = at_ns.saturating_sub(segment.from_ns) >= self.target_ns;
+            self.at - segment.begin >= self.target || long || self.gap
+        });
         let begins = kind == Kind::Full && full;
+        if self.gap && !begins {
+            return Ok(());
+        }
         if current.is_none() && !begins {
             return Err(io::Error::other("it does not begin with a whole look"));
         }
         let mut place = self.place;
         if begins {
             self.encoder.reinit()?;
-            place.segment += u64::from(current.is_some());
+            place.segment += u64::from(current.is_some()) + u64::from(self.gap);
             place.block = 0;
         }
         self.pack(kind, place, begins)?;
@@ -197,9 +327,13 @@ impl Writer {
                 begin,
                 end,
                 from_ns: at_ns,
+                number: place.segment,
+                blocks: 1,
             });
+            self.gap = false;
         } else if let Some(segment) = self.segments.back_mut() {
             segment.end = end;
+            segment.blocks += 1;
         }
         Ok(())
     }

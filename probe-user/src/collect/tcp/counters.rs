@@ -15,7 +15,8 @@ pub fn counters() -> Counters {
     from_texts(&netstat, &snmp, &sockstat)
 }
 
-fn from_texts(netstat: &str, snmp: &str, sockstat: &str) -> Counters {
+/// The counters in the texts of these files.
+pub fn from_texts(netstat: &str, snmp: &str, sockstat: &str) -> Counters {
     let ext = |name| counter(netstat, "TcpExt:", name);
     let tcp = |name| counter(snmp, "Tcp:", name);
     Counters {
@@ -73,13 +74,14 @@ fn number<T: FromStr>(text: String) -> Option<T> {
     text.trim().parse().ok()
 }
 
-fn pair(text: &str) -> Option<(u16, u16)> {
+/// `32768   60999`
+pub fn pair(text: &str) -> Option<(u16, u16)> {
     let mut words = text.split_whitespace();
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
 /// `8080,9000-9005`
-fn ranges(text: &str) -> Vec<(u16, u16)> {
+pub fn ranges(text: &str) -> Vec<(u16, u16)> {
     text.trim()
         .split(',')
         .filter_map(|part| {

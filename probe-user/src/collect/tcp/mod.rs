@@ -3,7 +3,7 @@
 mod census;
 pub(super) mod counters;
 mod owners;
-mod proc_net;
+pub(super) mod proc_net;
 pub(super) mod records;
 pub(super) mod watcher;
 
@@ -147,6 +147,9 @@ pub struct TcpReading {
     /// Transitions since attach; empty when the reader asked for the ring only.
     #[serde(with = "raw::keys")]
     pub transitions: Vec<(TransitionKey, TransitionSum)>,
+    /// Rows of `transitions` that were taken out since the last reading, as in [`super::Reading::retired`].
+    #[serde(with = "raw::keys")]
+    pub retired: Vec<(TransitionKey, TransitionSum)>,
     /// FIN_WAIT_2 and TIME_WAIT since attach, followed one by one; `None` where that is off, or the reader asked
     /// for the ring only.
     pub timewait: Option<[Timewait; 2]>,

@@ -26,7 +26,7 @@ const USER_HZ: u64 = 100;
 
 /// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Socket {
+pub struct Socket {
     kind: u8,
     local: [u64; 2],
     remote: [u64; 2],
@@ -46,12 +46,12 @@ struct Socket {
 pub fn census() -> io::Result<Census> {
     let at_ns = monotonic_ns();
     let mut sockets = Vec::new();
-    read("tcp", &mut sockets)?;
+    read(table("tcp")?, &mut sockets)?;
     // Without IPv6 there is no such file.
-    if let Err(e) = read("tcp6", &mut sockets)
-        && e.kind() != io::ErrorKind::NotFound
-    {
-        return Err(e);
+    match table("tcp6") {
+        Ok(table) => read(table, &mut sockets)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
     }
     let mut census = count(&sockets, at_ns);
     census.took_ns = monotonic_ns() - at_ns;
@@ -59,17 +59,25 @@ pub fn census() -> io::Result<Census> {
     Ok(census)
 }
 
-fn read(file: &str, into: &mut Vec<Socket>) -> io::Result<()> {
-    let mut file = BufReader::new(File::open(format!("/proc/thread-self/net/{file}"))?);
+fn table(file: &str) -> io::Result<BufReader<File>> {
+    File::open(format!("/proc/thread-self/net/{file}")).map(BufReader::new)
+}
+
+/// Adds the sockets of a table.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(mut table: impl BufRead, into: &mut Vec<Socket>) -> io::Result<()> {
     let mut line = String::new();
-    while file.read_line(&mut line)? > 0 {
+    while table.read_line(&mut line)? > 0 {
         into.extend(socket(&line));
         line.clear();
     }
     Ok(())
 }
 
-fn count(sockets: &[Socket], at_ns: u64) -> Census {
+/// Counts them.
+pub fn count(sockets: &[Socket], at_ns: u64) -> Census {
     let hz = u64::from(clock::hz());
     let jiffies = at_ns / 1_000_000 * hz / 1000;
     let listened: HashSet<u16> = sockets
@@ -163,6 +171,9 @@ fn socket(line: &str) -> Option<Socket> {
     let inode = words.nth(3)?.parse().ok()?;
     let sock = words.nth(1)?;
     let is_v4 = local.len() == 1;
+    if remote.len() != local.len() {
+        return None;
+    }
     let tells = if state == state::LISTEN {
         &local
     } else {
@@ -268,6 +279,15 @@ mod tests {
         assert_eq!(census.time_wait[cohort as usize % COHORTS], 1);
         assert_eq!(census.fin_wait2.len(), 3);
         assert_eq!(census.fin_wait2[2].inode, 509);
+    }
+
+    #[test]
+    fn a_line_with_addresses_of_two_families_is_left_out() {
+        let six = "00000000000000000000000001000000";
+        for (from, to) in [(six, "0200007F"), ("0200007F", six)] {
+            let rest = "01 00000000:00000000 00:00000000 00000000 0 0 501 1 0000000000000001";
+            assert_eq!(socket(&format!("0: {from}:0050 {to}:9C40 {rest}")), None);
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What the TCP programs put on the ring and iterators write out, and their sums of transitions.
 
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, MapError},
+};
 use probe_common::{
     peer::special,
     request::event,
@@ -11,13 +14,22 @@ use probe_common::{
 };
 
 use super::{TcpReading, Timewait, TransitionSum};
-use crate::collect::{CallSum, iterator};
+use crate::{
+    collect::{
+        CallSum, iterator,
+        table::{self, Fate, Look},
+    },
+    error::Error,
+};
 
 /// What an iterator wrote out.
 #[derive(Default)]
 pub struct Written {
+    /// Sockets in FIN_WAIT_2.
     pub fin_wait2: Vec<FinWait2>,
+    /// Listening sockets.
     pub listeners: Vec<Listener>,
+    /// Who holds half-closed sockets.
     pub holders: Vec<Holder>,
 }
 
@@ -77,14 +89,24 @@ pub fn make_other_rows(table: &mut Table<'_>) {
     }
 }
 
-/// All sums that are not zero.
-pub fn sums(table: &Table<'_>) -> Vec<(TransitionKey, TransitionSum)> {
-    table
-        .iter()
-        .filter_map(Result::ok)
-        .filter(|(_, sum)| sum.count > 0)
-        .map(|(key, sum)| (key, TransitionSum::from(&sum)))
-        .collect()
+/// All sums that are not zero, when they are `wanted`, and those that were taken out of the table.
+pub fn sums(
+    table: &mut table::Table<TransitionKey>,
+    ebpf: &Ebpf,
+    now_ns: u64,
+    wanted: bool,
+) -> Result<Look<TransitionKey, TransitionSum>, Error> {
+    // The rows for what finds no other place were made by us.
+    let fate = |key: &TransitionKey| match key.peer {
+        special::OTHER => Fate::Stays,
+        _ => Fate::Alive,
+    };
+    let mark = |sum: &tcp::TransitionSum| sum.count;
+    let mut sums = table.look(ebpf, now_ns, wanted, mark, fate, |_, sum| {
+        TransitionSum::from(sum)
+    })?;
+    sums.rows.retain(|(_, sum)| sum.sum.count > 0);
+    Ok(sums)
 }
 
 /// FIN_WAIT_2 and TIME_WAIT, as the kernel side follows them.
@@ -120,7 +142,8 @@ impl From<&tcp::TransitionSum> for TransitionSum {
 impl TcpReading {
     /// The peer ids that it names.
     pub(in crate::collect) fn named_peers(&self) -> impl Iterator<Item = u64> + '_ {
-        let transitions = self.transitions.iter().map(|(key, _)| key.peer);
+        let transitions = self.transitions.iter().chain(&self.retired);
+        let transitions = transitions.map(|(key, _)| key.peer);
         let connects = self.connects.iter().map(|connect| connect.peer);
         let listening = self.listening.iter().map(|listening| listening.peer);
         transitions.chain(connects).chain(listening)

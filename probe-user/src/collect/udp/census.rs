@@ -59,7 +59,9 @@ impl Taker {
 /// What an iterator wrote out.
 #[derive(Default)]
 pub struct Written {
-    sockets: Vec<udp::UdpSocket>,
+    /// Sockets that have something queued, or have dropped something.
+    pub sockets: Vec<udp::UdpSocket>,
+    /// Who holds such sockets.
     pub holders: Vec<UdpHolder>,
 }
 

@@ -16,7 +16,8 @@ fn read(file: &str) -> String {
     fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default()
 }
 
-fn from_texts(snmp: &str, snmp6: &str) -> Counters {
+/// The counters in the texts of these files.
+pub fn from_texts(snmp: &str, snmp6: &str) -> Counters {
     let of = |name: &dyn Fn(&str) -> Option<u64>| UdpCounters {
         in_datagrams: name("InDatagrams"),
         no_ports: name("NoPorts"),
@@ -73,14 +74,14 @@ fn shown() -> Settings {
 }
 
 /// Three numbers of pages, in bytes.
-fn three(text: &str, page: u64) -> Option<[u64; 3]> {
+pub fn three(text: &str, page: u64) -> Option<[u64; 3]> {
     let mut words = text.split_whitespace();
     let mut next = || Some(words.next()?.parse::<u64>().ok()?.saturating_mul(page));
     Some([next()?, next()?, next()?])
 }
 
 /// `UDP: inuse 4 mem 2`
-fn used_pages(sockstat: &str) -> Option<u64> {
+pub fn used_pages(sockstat: &str) -> Option<u64> {
     let line = sockstat.lines().find_map(|l| l.strip_prefix("UDP:"))?;
     let mut words = line.split_whitespace();
     words.find(|w| *w == "mem")?;

@@ -3,6 +3,10 @@
 
 use std::{
     collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,11 +34,22 @@ const SHARE: u32 = 100;
 /// Who holds a socket is asked again after so long, when it still drops: it may have been inherited or passed on.
 const HELD_FOR: Duration = Duration::from_secs(10);
 
+/// Sockets of which it is kept when they were asked about; more, and all are asked about again.
+const MAX_ASKED: usize = 16_384;
+
 /// For a row that must not be there yet.
 const BPF_NOEXIST: u64 = 1;
 
 /// The kernel's table of drops, for the thread.
 pub type Table = maps::HashMap<MapData, UdpKey, UdpDrops>;
+
+/// What the tracepoint has shown.
+pub struct Traced {
+    /// The kernel's table.
+    pub table: Table,
+    /// Drops for want of room in rows that were taken out of it.
+    pub taken_out: Arc<AtomicU64>,
+}
 
 /// What it finds out.
 pub enum News {
@@ -49,7 +64,7 @@ pub enum News {
 pub struct Looks {
     taker: Option<Taker>,
     walker: Walker,
-    table: Table,
+    drops: Traced,
     tell: Teller<News>,
     censuses: Pace,
     walks: Pace,
@@ -64,11 +79,11 @@ pub struct Looks {
 }
 
 impl Looks {
-    pub fn new(taker: Option<Taker>, walker: Walker, table: Table, tell: Teller<News>) -> Self {
+    pub fn new(taker: Option<Taker>, walker: Walker, drops: Traced, tell: Teller<News>) -> Self {
         Self {
             taker,
             walker,
-            table,
+            drops,
             tell,
             censuses: Pace::new(EVERY, SHARE),
             walks: Pace::new(EVERY, SHARE),
@@ -95,7 +110,7 @@ impl Looks {
                         .iter()
                         .map(|s| ((s.sock, s.inode), s.drops))
                         .collect();
-                    let unseen = self.unseen.census(&census, || traced(&self.table));
+                    let unseen = self.unseen.census(&census, || traced(&self.drops));
                     for (row, _) in &unseen {
                         // The walk over descriptors looks for what is in the table.
                         let key = UdpKey {
@@ -106,7 +121,7 @@ impl Looks {
                             born_ns: row.born_ns,
                             ..UdpDrops::ZERO
                         };
-                        let _ = self.table.insert(key, empty, BPF_NOEXIST);
+                        let _ = self.drops.table.insert(key, empty, BPF_NOEXIST);
                         self.dropped = true;
                     }
                     if !unseen.is_empty() {
@@ -128,7 +143,7 @@ impl Looks {
         self.dropped = false;
         self.walks.spend(|| {
             let now = Instant::now();
-            let wanted = wanted(&self.table, |key, drops| {
+            let wanted = wanted(&self.drops.table, |key, drops| {
                 let asked = self.asked.get(key);
                 asked.is_none_or(|(at, before)| now - *at >= old && drops != *before)
             });
@@ -138,6 +153,9 @@ impl Looks {
             let keys = wanted.keys().copied().collect();
             match self.walker.walk(&keys, self.tell.stop()) {
                 Ok(holders) => {
+                    if self.asked.len() >= MAX_ASKED {
+                        self.asked.clear();
+                    }
                     let asked = wanted.into_iter().map(|(key, n)| (key, (now, n)));
                     self.asked.extend(asked);
                     self.tell.say(News::Holders(holders));
@@ -160,9 +178,9 @@ fn is_busy(socket: &SocketState, before: &HashMap<(u64, u64), u64>) -> bool {
 }
 
 /// What the tracepoint has shown: dropped for want of room, by all sockets; dropped at all, by each.
-fn traced(table: &Table) -> (u64, HashMap<UdpKey, u64>) {
-    let rows = table.iter().filter_map(Result::ok);
-    let mut full = 0;
+fn traced(drops: &Traced) -> (u64, HashMap<UdpKey, u64>) {
+    let rows = drops.table.iter().filter_map(Result::ok);
+    let mut full = drops.taken_out.load(Ordering::Relaxed);
     let each = rows.map(|(key, row)| {
         full += row.buffer_full;
         (key, row.buffer_full + row.memory + row.other)

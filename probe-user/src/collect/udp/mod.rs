@@ -1,10 +1,10 @@
 //! UDP as the kernel side and /proc show it: what a [`Reading`](super::Reading) says about it.
 
-mod census;
-mod counters;
+pub(super) mod census;
+pub(super) mod counters;
 mod looks;
 mod owners;
-mod proc_net;
+pub(super) mod proc_net;
 mod reader;
 mod unseen;
 
@@ -21,9 +21,11 @@ pub struct UdpReading {
     pub censuses: Vec<Census>,
     /// Drops by socket since attach.
     pub drops: Vec<SocketDrops>,
+    /// Rows of `drops` that were taken out of the kernel's table since the last reading, with their last sums.
+    pub retired: Vec<SocketDrops>,
     /// How drops grew, since the last reading, in order: at most ten a second for each socket.
     pub steps: Vec<DropStep>,
-    /// Processes that hold sockets in `drops`, as far as they were found; all so far.
+    /// Processes that hold sockets in `drops`, as far as they were found.
     pub holders: Vec<Holder>,
     /// Settings, as last read.
     pub settings: Settings,

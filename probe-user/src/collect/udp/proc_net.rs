@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -21,22 +21,29 @@ pub fn census() -> io::Result<Census> {
         at_ns: monotonic_ns(),
         ..Census::default()
     };
-    read("udp", &mut census)?;
+    read(table("udp")?, &mut census)?;
     // Without IPv6 there is no such file.
-    if let Err(e) = read("udp6", &mut census)
-        && e.kind() != io::ErrorKind::NotFound
-    {
-        return Err(e);
+    match table("udp6") {
+        Ok(table) => read(table, &mut census)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
     }
     census.took_ns = monotonic_ns() - census.at_ns;
     census.counters = counters::counters();
     Ok(census)
 }
 
-fn read(file: &str, into: &mut Census) -> io::Result<()> {
-    let mut file = BufReader::new(File::open(format!("/proc/thread-self/net/{file}"))?);
+fn table(file: &str) -> io::Result<BufReader<File>> {
+    File::open(format!("/proc/thread-self/net/{file}")).map(BufReader::new)
+}
+
+/// Adds the sockets of a table.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(mut table: impl BufRead, into: &mut Census) -> io::Result<()> {
     let mut line = String::new();
-    while file.read_line(&mut line)? > 0 {
+    while table.read_line(&mut line)? > 0 {
         if let Some(socket) = socket(&line) {
             into.total += 1;
             if socket.drops != 0 || socket.queued_bytes != 0 {

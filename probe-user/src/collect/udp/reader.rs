@@ -1,10 +1,20 @@
 //! Follows UDP sockets: the table of drops, the ring, and the thread that takes censuses.
 
-use std::{collections::HashMap, net::SocketAddr, ptr};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::SocketAddr,
+    os::fd::AsFd as _,
+    ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use aya::{
     Ebpf,
-    maps::{self, Map, MapData, MapError},
+    maps::{Map, MapData, MapError},
 };
 use probe_common::{
     request::event,
@@ -14,12 +24,16 @@ use probe_common::{
 use super::{
     DropStep, Holder, Reasons, Settings, SocketDrops, UdpReading,
     census::{NONE, Taker, address},
-    looks::{Looks, News, Table},
+    looks::{self, Looks, News, Traced},
     owners::Walker,
 };
 use crate::{
     attach::{Iterators, netns::Netns},
-    collect::watcher::{Answer, Watcher, io_error},
+    collect::{
+        monotonic_ns,
+        table::{Fate, Table},
+        watcher::{Answer, Watcher, io_error},
+    },
     error::Error,
 };
 
@@ -42,6 +56,9 @@ pub struct UdpReader {
     senders: HashMap<(u64, u64), SocketAddr>,
     /// Steps of the reading under way that were looked at.
     seen: usize,
+    table: Table<UdpKey>,
+    /// Drops for want of room in rows that were taken out of the table.
+    taken_out: Arc<AtomicU64>,
 }
 
 impl UdpReader {
@@ -67,8 +84,13 @@ impl UdpReader {
         let walker = iterators
             .take("on_udp_descriptor")
             .map_or(Walker::Proc, Walker::Iterator);
+        let taken_out = Arc::new(AtomicU64::new(0));
+        let drops = Traced {
+            table,
+            taken_out: Arc::clone(&taken_out),
+        };
         let thread = Watcher::start("udp-census", netns, |tell| {
-            Looks::new(taker, walker, table, tell)
+            Looks::new(taker, walker, drops, tell)
         })?;
         Ok(Self {
             thread,
@@ -77,6 +99,8 @@ impl UdpReader {
             unseen: HashMap::new(),
             senders: HashMap::new(),
             seen: 0,
+            table: Table::new(TABLE, None),
+            taken_out,
         })
     }
 
@@ -156,15 +180,33 @@ impl UdpReader {
             }
         }
         reading.settings = self.settings;
-        reading.holders = self.holders.values().cloned().collect();
-        let map = ebpf.map(TABLE).ok_or_else(missing)?;
-        let table: maps::HashMap<_, UdpKey, UdpDrops> = map.try_into().map_err(map_error)?;
-        let rows: Vec<_> = table.iter().filter_map(Result::ok).collect();
+        let fate = |key: &UdpKey| match *key == UdpKey::ZERO {
+            true => Fate::Stays,
+            false => Fate::Alive,
+        };
+        let mark = |row: &UdpDrops| row.buffer_full + row.memory + row.other;
+        let now_ns = monotonic_ns();
+        let found = self
+            .table
+            .look(ebpf, now_ns, true, mark, fate, |_, row| *row)?;
+        for (key, row) in &found.retired {
+            self.taken_out.fetch_add(row.buffer_full, Ordering::Relaxed);
+            reading.retired.push(self.drops(key, row));
+            self.unseen.remove(key);
+        }
+        let rows = found.rows;
+        let of = rows.iter().map(|(key, row)| (key.sock, row.born_ns));
+        let alive: HashSet<(u64, u64)> = of.collect();
+        self.senders.retain(|row, _| alive.contains(row));
         // Where the table was full, they have no row in it.
         let mut beside = self.unseen.clone();
         for (key, _) in &rows {
             beside.remove(key);
         }
+        let dropping = rows.iter().map(|(key, _)| key.sock);
+        let dropping: HashSet<u64> = dropping.chain(beside.keys().map(|key| key.sock)).collect();
+        self.holders.retain(|(sock, ..), _| dropping.contains(sock));
+        reading.holders = self.holders.values().cloned().collect();
         reading.drops = rows
             .iter()
             .map(|(key, row)| self.drops(key, row))
@@ -215,18 +257,26 @@ impl UdpReader {
 }
 
 /// The table of drops once more, for writing and for another thread.
-fn table(ebpf: &Ebpf) -> Result<Table, Error> {
+fn table(ebpf: &Ebpf) -> Result<looks::Table, Error> {
     let map = match ebpf.map(TABLE).ok_or_else(missing)? {
         Map::HashMap(data) => data,
         _ => return Err(missing()),
     };
-    let id = map.info().map_err(map_error)?.id();
-    let again = MapData::from_id(id).map_err(map_error)?;
-    Table::try_from(Map::HashMap(again)).map_err(map_error)
+    // Asked for by its id, the kernel gives it to CAP_SYS_ADMIN only.
+    let again = map.fd().as_fd().try_clone_to_owned();
+    let again = MapData::from_fd(again.map_err(no_descriptor)?).map_err(map_error)?;
+    looks::Table::try_from(Map::HashMap(again)).map_err(map_error)
 }
 
 fn missing() -> Error {
     Error::Kernel(format!("the object has no map {TABLE}"))
+}
+
+fn no_descriptor(source: io::Error) -> Error {
+    Error::Io {
+        what: "a second descriptor for the table of UDP drops".to_owned(),
+        source,
+    }
 }
 
 fn map_error(e: MapError) -> Error {

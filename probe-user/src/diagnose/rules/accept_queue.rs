@@ -7,7 +7,7 @@ mod tests;
 mod words;
 
 use super::{
-    Cause, Doc, Rule, Stage, Verdict,
+    Cause, Doc, Rule, Stage, Subject, Verdict,
     tcp::{self, MAX_FINDINGS, same_workers},
 };
 use crate::{
@@ -24,6 +24,7 @@ pub const RULE: Rule = Rule {
     name: "accept-queue",
     summary: "the accept queue or the SYN queue of a listener overflows",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Critical,
     needs: &["tcp_census"],
     causes: &[
@@ -38,13 +39,14 @@ pub const RULE: Rule = Rule {
 
 const DOC: Doc = Doc {
     sees: "For each listening socket, TCP or Unix: the connections that wait for accept() against the most that \
-may wait, how often it was full, and what was turned away. TCP: handshakes dropped, from the socket's own \
-counter, which agrees with the kernel's ListenOverflows. Unix: connects that failed with EAGAIN, from the \
+may wait, how often it was full, and what was turned away. TCP: handshakes dropped, the kernel's \
+ListenOverflows, which each socket's own counter of drops tells apart once a second. Unix: connects that failed with EAGAIN, from the \
 calls themselves. It fires on the first one turned away in the window.
 
-It tells two causes apart by the time from the end of the handshake to accept(): when connections wait for \
-at least 100 ms, the process accepts too slowly, and a longer queue only makes clients wait longer; when they \
-are accepted at once, the bursts are larger than the queue.
+It tells three causes apart by the time from the end of the handshake to accept(), and by how often the queue \
+was full: when connections wait for at least 100 ms, the process accepts too slowly, and a longer queue only makes \
+clients wait longer; when they wait less, but the queue was full at half of the looks, more arrive than the \
+process accepts; otherwise it keeps up, and the bursts are larger than the queue.
 
 Dropped SYNs (TCPReqQFullDrop) and SYN cookies are told apart: they mean that handshakes begin faster than \
 they end, as in a SYN flood. Cookies beside an accept queue that overflows are not told: both queues have \
@@ -80,9 +82,9 @@ is accepted within a second. That takes the backlog of the application and net.c
 
 net.ipv4.tcp_abort_on_overflow=1 makes the kernel reset a connection instead of dropping the end of its \
 handshake: clients fail at once instead of trying again. It mends nothing.",
-    wrong: "A TCP client that is dropped tries again, so there are more drops than clients. A socket's counter \
-also counts handshakes that were dropped for other reasons (no memory, a bad option); where the kernel's \
-ListenDrops grew by more than its ListenOverflows, the confidence says so.
+    wrong: "A TCP client that is dropped tries again, so there are more drops than clients. The kernel \
+counts overflows for all listeners together, and each listener's drops of all kinds: where several \
+dropped within a second, each has its part by its drops, and the confidence says so.
 
 A Unix client that blocks in connect() waits instead of failing, and is not counted. The queue itself is \
 looked at once a second: a short burst that fits is not seen, and is none of anyone's business.",
@@ -95,6 +97,17 @@ const MANY_SHARE: f64 = 0.01;
 const SLOW_ACCEPT_NS: u64 = 100_000_000;
 /// So many looks that find the queue full are no chance.
 const MIN_LOOKS: u64 = 3;
+
+/// How a process keeps up with what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// It lets connections wait.
+    Slow,
+    /// It accepts at once, and still the queue stands full.
+    Overrun,
+    /// It keeps up on average.
+    Bursts,
+}
 
 /// What was measured about one listener.
 struct Case<'a> {
@@ -184,7 +197,7 @@ fn accepted(window: &Window, queue: &ListenQueue) -> u64 {
 }
 
 impl<'a> Case<'a> {
-    /// Full at half of the looks, although nothing was turned away.
+    /// Full at half of the looks.
     fn stands_full(&self) -> bool {
         let q = self.queue;
         q.full >= MIN_LOOKS && q.full * 2 >= q.looks
@@ -222,9 +235,14 @@ impl<'a> Case<'a> {
         self.stands_full().then_some(q.queue_max * each_ns)
     }
 
-    /// The process lets connections wait; `None` when that was not seen.
-    fn slow(&self) -> Option<bool> {
-        Some(self.wait_ns()? >= SLOW_ACCEPT_NS)
+    /// How the process keeps up; `None` when neither waits nor a queue that stands full were seen.
+    fn pace(&self) -> Option<Pace> {
+        match self.wait_ns() {
+            Some(ns) if ns >= SLOW_ACCEPT_NS => Some(Pace::Slow),
+            _ if self.stands_full() => Some(Pace::Overrun),
+            Some(_) => Some(Pace::Bursts),
+            None => None,
+        }
     }
 
     /// Who holds the listener; those whose name is known first.
@@ -247,8 +265,8 @@ impl<'a> Case<'a> {
         let q = self.queue;
         let doubts = [
             q.overflows_inexact.then(|| {
-                let why = "the count may include handshakes dropped for other reasons (ListenDrops grew more than \
-                           ListenOverflows)";
+                let why = "several listeners dropped handshakes at once, and the kernel counts overflows for all \
+                           together: this is the part by its own drops";
                 (Level::Medium, why.to_owned())
             }),
             (q.overflows > 0 && self.arrivals().is_none()).then(|| {

@@ -6,7 +6,7 @@ mod shape;
 mod tests;
 mod words;
 
-use super::{Cause, Doc, Rule, Stage, Verdict, dns_storm};
+use super::{Cause, Doc, Rule, Stage, Subject, Verdict, dns_storm};
 use crate::{
     aggregate::{Group, PeerTime, Window},
     diagnose::{
@@ -22,6 +22,7 @@ pub const RULE: Rule = Rule {
     name: "blocking-upstream",
     summary: "requests spend most of their wall time waiting for one peer",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Critical,
     needs: &["calls", "scheduler", "peers"],
     causes: &[Cause::of("U02", dns_storm::same_server)],

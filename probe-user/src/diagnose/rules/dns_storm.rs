@@ -8,7 +8,7 @@ mod words;
 use std::net::SocketAddr;
 
 use super::{
-    Cause, Doc, Rule, Stage, Verdict,
+    Cause, Doc, Rule, Stage, Subject, Verdict,
     tcp::{self, MAX_FINDINGS},
     udp_rcvbuf_drop,
 };
@@ -28,6 +28,7 @@ pub const RULE: Rule = Rule {
     name: "dns-storm",
     summary: "DNS lookups time out, come in storms, or are answered slowly",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Critical,
     needs: &["dns"],
     causes: &[Cause::of("U01", dropped_there)],

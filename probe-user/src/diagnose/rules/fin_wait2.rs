@@ -5,7 +5,7 @@ mod tests;
 mod words;
 
 use super::{
-    Doc, Rule, Stage, Verdict,
+    Doc, Rule, Stage, Subject, Verdict,
     tcp::{self, MAX_FINDINGS},
 };
 use crate::{
@@ -22,6 +22,7 @@ pub const RULE: Rule = Rule {
     name: "fin-wait2",
     summary: "half-closed sockets (FIN_WAIT_2) pile up towards one peer",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Critical,
     needs: &["tcp_census"],
     causes: &[],

@@ -6,7 +6,7 @@ mod tests;
 mod words;
 
 use super::{
-    Cause, Doc, Rule, Stage, Verdict, storage,
+    Cause, Doc, Rule, Stage, Subject, Verdict, storage,
     tcp::{self, MAX_FINDINGS},
 };
 use crate::{
@@ -23,6 +23,7 @@ pub const RULE: Rule = Rule {
     name: "inode-exhaustion",
     summary: "a file system runs out of inodes, or will at the present rate",
     stage: Stage::Preview,
+    subject: Subject::FileSystem,
     severity: Severity::Critical,
     needs: &["files"],
     causes: &[Cause::of("S02", |cause, found| {

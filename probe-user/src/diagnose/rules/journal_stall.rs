@@ -6,7 +6,7 @@ mod tests;
 mod words;
 
 use super::{
-    Cause, Doc, Rule, Stage, Verdict, storage,
+    Cause, Doc, Rule, Stage, Subject, Verdict, storage,
     tcp::{self, MAX_FINDINGS},
 };
 use crate::{
@@ -24,6 +24,7 @@ pub const RULE: Rule = Rule {
     name: "journal-stall",
     summary: "tasks wait for an ext4 journal commit, or in fsync before it",
     stage: Stage::Preview,
+    subject: Subject::FileSystem,
     severity: Severity::Critical,
     needs: &["journal_commits"],
     causes: &[Cause::of("S02", |cause, found| {

@@ -5,7 +5,7 @@ mod tests;
 mod words;
 
 use super::{
-    Doc, Rule, Stage, Verdict,
+    Doc, Rule, Stage, Subject, Verdict,
     tcp::{self, MAX_FINDINGS},
 };
 use crate::{
@@ -22,6 +22,7 @@ pub const RULE: Rule = Rule {
     name: "listener-gap",
     summary: "connects fail because nobody listens on an address for a while",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Critical,
     needs: &["connects"],
     causes: &[],

@@ -29,6 +29,8 @@ pub struct Rule {
     pub summary: &'static str,
     /// How well it is tried.
     pub stage: Stage,
+    /// What its findings are about: two with the same subject are one that goes on.
+    pub subject: Subject,
     /// The worst severity it gives.
     pub severity: Severity,
     /// Ids of the probes without which it cannot look.
@@ -39,6 +41,15 @@ pub struct Rule {
     pub doc: Doc,
     /// Judges a window.
     pub check: fn(&Window) -> Verdict,
+}
+
+/// What a rule's findings are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The culprit: who suffers, from which peer, or in which directory.
+    Culprit,
+    /// The file system, whoever takes most of it at the moment.
+    FileSystem,
 }
 
 impl Rule {
@@ -172,6 +183,7 @@ pub(super) const fn rule_for_tests(
         name: "made-up",
         summary: "made up",
         stage: Stage::Preview,
+        subject: Subject::Culprit,
         severity: Severity::Info,
         needs,
         causes: &[],

@@ -6,7 +6,7 @@ mod words;
 mod tests;
 
 use super::{
-    Cause, Doc, Rule, Stage, Verdict,
+    Cause, Doc, Rule, Stage, Subject, Verdict,
     blocking_upstream::SATURATED,
     tcp::{self, MAX_FINDINGS, same_workers},
 };
@@ -22,6 +22,7 @@ pub const RULE: Rule = Rule {
     name: "pool-saturated",
     summary: "every worker is busy, and requests wait before one takes them",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Critical,
     needs: &["calls", "tcp_census", "socket_owners"],
     causes: &[

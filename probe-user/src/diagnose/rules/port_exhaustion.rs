@@ -6,7 +6,7 @@ mod tests;
 mod words;
 
 use super::{
-    Doc, Rule, Stage, Verdict,
+    Doc, Rule, Stage, Subject, Verdict,
     tcp::{self, MAX_FINDINGS},
 };
 use crate::{
@@ -23,6 +23,7 @@ pub const RULE: Rule = Rule {
     name: "port-exhaustion",
     summary: "the local ports to one destination run out, or will at the present rate",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Critical,
     needs: &["tcp_census"],
     causes: &[],
@@ -217,6 +218,16 @@ impl<'a> Case<'a> {
     /// Share of the usable ports that are in use, which exceeds 1 where sockets were bound to others.
     fn filled(&self) -> f64 {
         self.used as f64 / self.ports.usable.max(1) as f64
+    }
+
+    /// Connections that we would close first per second if every connect had found a port.
+    fn closes_wanted_per_s(&self) -> f64 {
+        let ports = self.ports;
+        let in_vain = ports.failures as f64 / tcp::seconds(self.window);
+        if self.kind != Kind::Failing || ports.opened_per_s <= 0.0 {
+            return ports.closed_by_us_per_s;
+        }
+        ports.closed_by_us_per_s * (1.0 + in_vain / ports.opened_per_s)
     }
 
     fn severity(&self) -> Severity {

@@ -6,7 +6,7 @@ mod tests;
 mod words;
 
 use super::{
-    Doc, Rule, Stage, Verdict, inode_exhaustion, journal_stall, storage,
+    Doc, Rule, Stage, Subject, Verdict, inode_exhaustion, journal_stall, storage,
     tcp::{self, MAX_FINDINGS},
 };
 use crate::{
@@ -23,6 +23,7 @@ pub const RULE: Rule = Rule {
     name: "small-file-storm",
     summary: "one process creates many small files quickly",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Warning,
     needs: &["files"],
     causes: &[],

@@ -9,7 +9,7 @@ mod words;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    Doc, Rule, Stage, Verdict,
+    Doc, Rule, Stage, Subject, Verdict,
     tcp::{self, MAX_FINDINGS},
 };
 use crate::{
@@ -28,6 +28,7 @@ pub const RULE: Rule = Rule {
     name: "udp-rcvbuf-drop",
     summary: "datagrams are dropped because a UDP socket's buffer is full",
     stage: Stage::Preview,
+    subject: Subject::Culprit,
     severity: Severity::Critical,
     needs: &["udp_drops"],
     causes: &[],

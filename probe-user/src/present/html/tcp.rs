@@ -158,7 +158,7 @@ fn queues(h: &mut Html, tcp: &Tcp) {
     ];
     table(h, &heads, &list, "listeners", |q| {
         let (p50, p99) = quantiles(&q.wait);
-        let inexact = if q.overflows_inexact { "≤" } else { "" };
+        let inexact = if q.overflows_inexact { "~" } else { "" };
         let known = |n: u64| {
             if q.looks > 0 {
                 count(n)

@@ -143,7 +143,7 @@ Ports to                        used      of    opened  we close
     closes first
 
 Waiting for accept()           now  most limit refused  accepted     p50     p99
-tcp :443                         9     9     8    ≤412     5,000  772 ms  800 ms
+tcp :443                         9     9     8    ~412     5,000  772 ms  800 ms
     nginx 812; full at 8 of 10 looks
 
 Failed connects to              times  error

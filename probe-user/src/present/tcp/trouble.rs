@@ -75,7 +75,7 @@ impl Page<'_> {
         );
         for q in list.iter().take(self.sheet.shown) {
             let (p50, p99) = quantiles(&q.wait);
-            let inexact = if q.overflows_inexact { "≤" } else { "" };
+            let inexact = if q.overflows_inexact { "~" } else { "" };
             let known = |n: u64| {
                 if q.looks > 0 {
                     count(n)

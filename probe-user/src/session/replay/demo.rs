@@ -68,6 +68,7 @@ fn keep(reading: &mut Reading, pids: &HashSet<u32>) {
     }
     if let Some(dns) = &mut reading.dns {
         dns.sums.retain(|q| ours(q.pid));
+        dns.retired.retain(|q| ours(q.pid));
         dns.open.retain(|q| ours(q.pid));
         dns.resolvers.retain(|r| ours(r.pid));
     }
@@ -82,7 +83,9 @@ fn keep(reading: &mut Reading, pids: &HashSet<u32>) {
     if let Some(files) = &mut reading.files {
         let devices = kept(&mut files.mounts);
         files.directories.retain(|d| ours(d.pid));
+        files.retired.retain(|d| ours(d.pid));
         files.refused.retain(|r| ours(r.pid));
+        files.refused_retired.retain(|r| ours(r.pid));
         files.steps.clear();
         for uses in &mut files.uses {
             uses.file_systems.retain(|u| devices.contains(&u.device));
@@ -97,6 +100,9 @@ fn keep(reading: &mut Reading, pids: &HashSet<u32>) {
         journal.syncs.retain(|s| ours(s.pid));
         journal.handles.retain(|h| ours(h.pid));
         journal.sleeps.retain(|s| ours(s.pid));
+        journal.retired_syncs.retain(|s| ours(s.pid));
+        journal.retired_handles.retain(|s| ours(s.pid));
+        journal.retired_sleeps.retain(|s| ours(s.pid));
         journal.asleep.retain(|s| ours(s.pid));
     }
 }

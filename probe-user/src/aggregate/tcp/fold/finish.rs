@@ -68,13 +68,11 @@ impl TcpFold {
             }),
             half_closed: self.half_closed(&flows, present, watched, seconds),
             half_closed_left_out: self.fin_wait2.left_out,
-            listeners: self.queues.finish(
-                start_ns,
-                &rows,
-                &self.refused(peers),
-                counters.listen_drops > counters.listen_overflows,
-                |pid| self.process(pid),
-            ),
+            listeners: self
+                .queues
+                .finish(start_ns, &rows, &self.refused(peers), |pid| {
+                    self.process(pid)
+                }),
             listeners_left_out: self.queues.left_out,
             failed: self.failed.finish(start_ns, |id| resolve(id, peers)),
             gaps: self.gaps.finish(start_ns, peers),

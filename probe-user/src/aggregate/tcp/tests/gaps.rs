@@ -1,6 +1,11 @@
 //! Gaps in which nobody listened.
 
-use super::*;
+use std::collections::HashMap;
+
+use super::{
+    super::gaps::{Event, Gaps},
+    *,
+};
 
 pub(super) fn connect(peer: &PeerKey, at: u64, errno: i32) -> Connect {
     Connect {
@@ -160,4 +165,29 @@ fn an_address_that_nobody_ever_served_was_not_served_before() {
     let gaps = gaps(connects, Vec::new());
     assert_eq!((gaps[0].end_ns, gaps[0].served_before), (None, false));
     assert_eq!(gaps[0].failed[0].1, 5);
+}
+
+#[test]
+fn who_listens_for_a_moment_does_not_take_the_place_of_who_comes_back() {
+    let mut gaps = Gaps::default();
+    let listener = |port: u16| key(kind::INET, flag::LISTENER, &[127, 0, 0, 1], port);
+    let mut tell = |port: u16, at: u64, begins: u32| {
+        let on = listener(port);
+        let peers = HashMap::from([(id(&on), on)]);
+        gaps.push(Event::Listening(&listening(&on, at, begins)), &peers);
+    };
+    for port in 1..=20_000 {
+        let at = u64::from(port) * MS;
+        tell(port, at, 1);
+        tell(port, at + MS / 2, 0);
+    }
+    tell(40_000, 30 * S, 1);
+    tell(40_000, 31 * S, 0);
+    let to = key(kind::INET, 0, &[127, 0, 0, 1], 40_000);
+    let peers = HashMap::from([(id(&to), to)]);
+    let refused = connect(&to, 32 * S, libc::ECONNREFUSED);
+    gaps.push(Event::Connect(&refused), &peers);
+    let gap = &gaps.finish(START, &peers)[0];
+    assert!(gap.start_seen && gap.served_before);
+    assert_eq!(gap.start_ns, 31 * S);
 }

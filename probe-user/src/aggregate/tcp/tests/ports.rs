@@ -50,6 +50,28 @@ fn a_node_that_has_just_begun_to_close_many_is_not_told_that_its_ports_end() {
 }
 
 #[test]
+fn a_connect_without_a_port_is_none_that_was_opened() {
+    let mut reading = closing(8, 0, 100);
+    let peer = key(kind::INET, 0, &[10, 0, 0, 8], 80);
+    // Of 1,001 connects 200 found no port, and 51 were refused.
+    reading
+        .transitions
+        .push(moved(&peer, 7, state::SYN_SENT, state::CLOSE, 251));
+    for n in 0..200 {
+        reading
+            .connects
+            .push(connect(&peer, 5 * S + n, libc::EADDRNOTAVAIL));
+    }
+    let ports = window(vec![reading], 10).ports.remove(0);
+    assert_eq!((ports.opened_per_s, ports.failures), (80.1, 200));
+    // With ports for all, as many of them would be closed by us.
+    assert_eq!(
+        ports.levels_off_at.round(),
+        (5.0 + 60.0 * 100.0 * 1001.0 / 801.0_f64).round()
+    );
+}
+
+#[test]
 fn ports_that_end_are_foretold() {
     let tcp = window(vec![closing(8, 10_000, 1000)], 10);
     let ports = &tcp.ports[0];

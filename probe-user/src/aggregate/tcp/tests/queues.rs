@@ -34,6 +34,7 @@ pub(super) fn walk(at: u64, listeners: Vec<Listener>) -> Owners {
 #[test]
 fn a_listener_overflows_by_what_it_dropped_in_the_window() {
     // The first dropped 100 before, the second begins in the window.
+    let overflows = |second: u32| second * 3 + second.saturating_sub(4) * 2;
     let censuses = (0..10u32).map(|second| {
         let drops = |listener: Listener, drops| Listener { drops, ..listener };
         let mut listeners = vec![drops(listener(1, 80, 9), 100 + second * 3)];
@@ -43,8 +44,8 @@ fn a_listener_overflows_by_what_it_dropped_in_the_window() {
         Census {
             listeners,
             counters: Counters {
-                listen_overflows: Some(500 + u64::from(second) * 3),
-                listen_drops: Some(500 + u64::from(second) * 3),
+                listen_overflows: Some(500 + u64::from(overflows(second))),
+                listen_drops: Some(500 + u64::from(overflows(second))),
                 ..Counters::default()
             },
             ..census(u64::from(second) * S, &[])
@@ -81,24 +82,65 @@ fn a_listener_overflows_by_what_it_dropped_in_the_window() {
         (second.queue_max, second.full, second.overflows),
         (4, 0, 10)
     );
-    assert_eq!(tcp.counters.listen_overflows, Some(27));
+    assert_eq!(tcp.counters.listen_overflows, Some(37));
+}
+
+/// Listeners with these drops a second, and the namespace's overflows, at one census after the other: what is said of each.
+fn told(seconds: &[(&[u32], u64)]) -> Vec<(u64, bool, Option<u64>)> {
+    let censuses = (0..)
+        .zip(seconds)
+        .map(|(second, (drops, overflows))| Census {
+            listeners: (1..)
+                .zip(*drops)
+                .map(|(n, drops)| Listener {
+                    drops: *drops,
+                    ..listener(n, 80 + n as u16, 0)
+                })
+                .collect(),
+            counters: Counters {
+                listen_overflows: Some(*overflows),
+                ..Counters::default()
+            },
+            ..census(second * S, &[])
+        });
+    let mut rows = window(vec![tcp_reading(censuses.collect())], 10).listeners;
+    rows.sort_by(|a, b| a.address.cmp(&b.address));
+    let row = |l: &ListenQueue| (l.overflows, l.overflows_inexact, l.first_overflow_ns);
+    rows.iter().map(row).collect()
 }
 
 #[test]
-fn drops_for_other_reasons_make_overflows_inexact() {
-    let censuses = (0..2u32).map(|second| Census {
-        listeners: vec![Listener {
-            drops: second,
-            ..listener(1, 80, 0)
-        }],
-        counters: Counters {
-            listen_overflows: Some(7),
-            listen_drops: Some(7 + u64::from(second)),
-            ..Counters::default()
-        },
-        ..census(u64::from(second) * S, &[])
-    });
-    assert!(window(vec![tcp_reading(censuses.collect())], 2).listeners[0].overflows_inexact);
+fn a_socket_that_drops_alone_has_all_overflows_of_that_second() {
+    // A segment that comes for a handshake is one overflow and two drops.
+    let seconds: &[(&[u32], u64)] = &[(&[9, 9], 70), (&[29, 9], 80), (&[29, 11], 81)];
+    assert_eq!(
+        told(seconds),
+        [(10, false, Some(S)), (1, false, Some(2 * S))]
+    );
+}
+
+#[test]
+fn sockets_that_drop_at_once_have_their_parts() {
+    let seconds: &[(&[u32], u64)] = &[(&[0, 0], 0), (&[30, 10], 20)];
+    assert_eq!(told(seconds), [(15, true, Some(S)), (5, true, Some(S))]);
+    // Nothing was dropped for another reason.
+    let seconds: &[(&[u32], u64)] = &[(&[0, 0], 0), (&[30, 10], 40)];
+    assert_eq!(told(seconds), [(30, false, Some(S)), (10, false, Some(S))]);
+}
+
+#[test]
+fn drops_for_other_reasons_are_no_overflows() {
+    let seconds: &[(&[u32], u64)] = &[(&[0], 7), (&[5], 7)];
+    assert_eq!(told(seconds), [(0, false, None)]);
+}
+
+#[test]
+fn what_overflows_between_the_looks_at_sockets_and_counters_is_not_lost() {
+    let seconds: &[(&[u32], u64)] = &[(&[0], 0), (&[5], 6), (&[6], 6)];
+    assert_eq!(told(seconds), [(6, false, Some(S))]);
+    // But a listener that is gone leaves nothing to others.
+    let seconds: &[(&[u32], u64)] = &[(&[0], 0), (&[0], 6), (&[0], 6), (&[6], 6)];
+    assert_eq!(told(seconds), [(0, false, None)]);
 }
 
 #[test]

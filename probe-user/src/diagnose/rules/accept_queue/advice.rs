@@ -1,6 +1,6 @@
 //! What T03 proposes, safest first, with the arithmetic.
 
-use super::Case;
+use super::{Case, Pace};
 use crate::diagnose::{Quantity, Remedy, rules::tcp, sentence};
 
 /// A queue is sized to hold the arrivals of the longest stall seen; where none was measured, of a second: so
@@ -17,10 +17,11 @@ const LONGEST_QUEUE: u64 = 4096;
 /// What to try for a case.
 pub(super) fn remedies(case: &Case<'_>) -> Vec<Remedy> {
     let longer = longer_queue(case);
-    if case.slow() == Some(true) {
-        std::iter::once(accept_sooner(case)).chain(longer).collect()
-    } else {
-        longer.into_iter().chain([accept_sooner(case)]).collect()
+    match case.pace() {
+        Some(Pace::Slow | Pace::Overrun) => {
+            std::iter::once(accept_sooner(case)).chain(longer).collect()
+        }
+        Some(Pace::Bursts) | None => longer.into_iter().chain([accept_sooner(case)]).collect(),
     }
 }
 

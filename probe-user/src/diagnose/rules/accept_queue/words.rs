@@ -1,6 +1,6 @@
 //! What T03 says about a listener's accept queue: the sentences and the proof.
 
-use super::Case;
+use super::{Case, Pace};
 use crate::{
     aggregate::{Peer, tcp::ListenQueue},
     diagnose::{Evidence, Piece, Quantity, Sentence, rules::tcp, sentence},
@@ -26,10 +26,15 @@ pub(super) fn unix_path(queue: &ListenQueue) -> Option<&[u8]> {
 
 /// One line for the finding.
 pub(super) fn title(case: &Case<'_>) -> String {
-    match (case.queue.overflows, case.slow()) {
+    match (case.queue.overflows, case.pace()) {
         (0, _) => "An accept queue stands full; nothing was turned away yet",
-        (_, Some(true)) => "Connections are turned away: the process accepts them too slowly",
-        (_, Some(false)) => "Connections are turned away: bursts are larger than the accept queue",
+        (_, Some(Pace::Slow)) => "Connections are turned away: the process accepts them too slowly",
+        (_, Some(Pace::Overrun)) => {
+            "Connections are turned away: more arrive than the process accepts"
+        }
+        (_, Some(Pace::Bursts)) => {
+            "Connections are turned away: bursts are larger than the accept queue"
+        }
         (_, None) => "Connections are turned away: the accept queue is full",
     }
     .to_owned()
@@ -142,10 +147,19 @@ fn limit(case: &Case<'_>) -> Sentence {
 
 fn wait(case: &Case<'_>) -> Option<Sentence> {
     let q = case.queue;
-    let verdict = if case.slow()? {
-        ": the process is too slow in accepting; a longer queue only makes clients wait longer."
-    } else {
-        ": the process keeps up on average; the bursts are larger than the queue."
+    let verdict = match case.pace()? {
+        Pace::Slow => {
+            ": the process is too slow in accepting; a longer queue only makes clients wait longer."
+                .to_owned()
+        }
+        Pace::Overrun => format!(
+            ": the process accepts at once, and still the queue was full at {} of {} looks: more arrive than it accepts. A \
+             longer queue helps only if it is longer than all who come at once.",
+            q.full, q.looks
+        ),
+        Pace::Bursts => {
+            ": the process keeps up on average; the bursts are larger than the queue.".to_owned()
+        }
     };
     if q.wait.is_empty() {
         return Some(sentence![

@@ -15,10 +15,17 @@ const LONGER_S: f64 = 30.0;
 /// ext4's block, bytes.
 const BLOCK: u64 = 4096;
 
-/// True when fsync starts the commits, and not the timer.
+/// True when fsync starts the commits, and not the timer: they come more often than the timer alone would start them; or each
+/// begins when the last one ends, and there was at least an fsync for each, which asks for the next one at once. (The timer does
+/// so too where a commit takes longer than it, but then hardly anyone calls fsync.)
 pub(super) fn asked_for(disk: &Disk) -> bool {
     let timer_ns = disk.commit_interval_s() * 1e9;
-    disk.all_syncs().count > 0 && (disk.commits.interval.mean_ns() as f64) < OFTENER * timer_ns
+    let (syncs, commits) = (disk.all_syncs().count, &disk.commits);
+    let every_ns = commits.interval.mean_ns() as f64;
+    let pause_ns = every_ns - commits.total.mean_ns() as f64;
+    let oftener = every_ns < OFTENER * timer_ns;
+    let at_once = pause_ns < (1.0 - OFTENER) * timer_ns && syncs >= commits.total.count;
+    syncs > 0 && (oftener || at_once)
 }
 
 /// What to try for a case.

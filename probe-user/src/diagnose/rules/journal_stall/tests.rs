@@ -223,6 +223,21 @@ fn the_timer_is_worked_on_only_where_it_starts_the_commits() {
 }
 
 #[test]
+fn commits_that_last_as_long_as_the_timer_are_asked_for_where_each_has_an_fsync() {
+    let starts = |syncs_count| {
+        let mut journal = sick();
+        let source = journal.disks[0].clone();
+        journal.disks[0] = Disk {
+            syncs: vec![syncs(team("php-fpm8.2", 4711, 20), syncs_count, 6 * S)],
+            ..disk(source.mount.clone().unwrap(), 2, 4900 * MS, 30 * MS)
+        };
+        summary(&only(check(&window_with(journal))))
+    };
+    assert!(starts(24).contains("because of fsync, not of commit=5"));
+    assert!(starts(1).contains("the timer (commit=5) and full transactions start them"));
+}
+
+#[test]
 fn a_team_has_its_share_only_of_a_journal_that_others_wait_for() {
     let window = window_with(sick());
     let php = team("php-fpm8.2", 4711, 20);

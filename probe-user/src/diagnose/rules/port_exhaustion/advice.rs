@@ -132,7 +132,7 @@ fn reuse(case: &Case<'_>) -> Option<Remedy> {
     if keys.is_empty() {
         return None;
     }
-    let rate = case.ports.closed_by_us_per_s;
+    let rate = case.closes_wanted_per_s();
     let remedy = Remedy {
         text: "let new outgoing connects take over a port that is in TIME_WAIT for more than 1 s".into(),
         arithmetic: (rate > 0.0).then(|| {
@@ -192,7 +192,10 @@ fn wider_range(case: &Case<'_>) -> Option<Remedy> {
     // The reserved ports come first, so that none of them is handed out in between.
     let mut keys = Vec::new();
     if !served.is_empty() {
-        let now = ranges(&settings.reserved_ports);
+        let now = match &settings.reserved_ports[..] {
+            [] => "(none)".to_owned(),
+            list => ranges(list),
+        };
         let mut all = settings.reserved_ports.clone();
         all.extend(served.iter().map(|&port| (port, port)));
         keys.push(("net.ipv4.ip_local_reserved_ports", now, ranges(&all)));

@@ -157,7 +157,8 @@ pub struct ListenerJson {
     /// When the first of them was seen, after the window's start; null when there was none, or that is not known. Since
     /// 1.1.
     pub first_overflow_offset_ns: Option<u64>,
-    /// True when `overflows` may hold drops for other reasons.
+    /// True when several listeners dropped handshakes at once, not all for want of room: `overflows` is this one's part by its
+    /// drops.
     pub overflows_inexact: bool,
     /// TCP: connections accepted in the window.
     pub accepted: u64,

@@ -118,7 +118,7 @@ fn rows(data: &Data, width: u16, theme: &Theme) -> Vec<Row> {
 fn refused(q: &ListenQueue) -> String {
     match (q.overflows, q.overflows_inexact) {
         (0, _) => String::new(),
-        (n, true) => format!("≤{}", count(n)),
+        (n, true) => format!("~{}", count(n)),
         (n, false) => count(n),
     }
 }
@@ -164,7 +164,7 @@ fn detail(data: &Data, of: &str, width: u16, theme: &Theme) -> Vec<Line<'static>
     }
     if q.overflows > 0 {
         let or = if q.overflows_inexact {
-            ", some perhaps for other reasons"
+            ", by its part of the drops at several listeners"
         } else {
             ""
         };

@@ -1,0 +1,5 @@
+//! Requests for metrics.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stallscope_fuzz::http::run(bytes));

@@ -1,0 +1,5 @@
+//! /proc/kallsyms.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stallscope_fuzz::kallsyms::run(bytes));

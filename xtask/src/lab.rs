@@ -1,0 +1,97 @@
+//! `lab`: plays the incidents on real servers and shows that the right cause comes first; and that healthy servers get silence.
+//! The work is done by `tests/lab`.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, setup, sh};
+
+/// Options of `lab`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Play these and show their reports; without any option: list what there is
+    #[arg(value_name = "SCENARIO")]
+    names: Vec<String>,
+    /// Play all of them, healthy ones for a minute each, and print a table
+    #[arg(long)]
+    all: bool,
+    /// Play the few that `cargo xtask test` plays
+    #[arg(long, conflicts_with = "all")]
+    quick: bool,
+    /// Play the healthy ones
+    #[arg(long)]
+    healthy: bool,
+    /// Draw parameters from this number, and for further runs from those that follow [default: the clock's]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Play each so often
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    runs: u64,
+    /// Write the table to docs/lab.md (of `--healthy`: docs/lab-healthy.md), with date and kernel
+    #[arg(long)]
+    write: bool,
+}
+
+/// Builds everything and plays.
+pub fn run(options: &Options) -> Result<()> {
+    setup::test_packages()?;
+    // It finds stallscope beside itself.
+    let (program, _) = build::with_stallscope("lab")?;
+    let Some(mut command) = sh::as_root(&program) else {
+        bail!("watching needs root, and there is no sudo: run as root");
+    };
+    sh::clean_library_path(&mut command);
+    command.args(&options.names);
+    for (flag, given) in [
+        ("--all", options.all),
+        ("--quick", options.quick),
+        ("--healthy", options.healthy),
+    ] {
+        if given {
+            command.arg(flag);
+        }
+    }
+    if let Some(seed) = options.seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    command.args(["--runs", &options.runs.to_string()]);
+    let table = sh::target_dir()?.join("lab.md");
+    if options.write {
+        command.arg("--markdown").arg(&table);
+    }
+    let played = sh::run(&mut command);
+    if options.write {
+        write(options, &fs::read_to_string(&table).context("the table")?)?;
+    }
+    played
+}
+
+/// Writes the document that holds the table.
+fn write(options: &Options, table: &str) -> Result<()> {
+    let name = if options.all { "lab" } else { "lab-healthy" };
+    let what = if options.all { "--all" } else { "--healthy" };
+    let runs = match options.runs {
+        1 => String::new(),
+        runs => format!(" --runs {runs}"),
+    };
+    let said = |program: &str, argument: &str| -> Result<String> {
+        let output = Command::new(program).arg(argument).output();
+        let output = output.with_context(|| format!("cannot run {program}"))?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let (date, kernel) = (said("date", "+%F")?, said("uname", "-r")?);
+    let text = format!(
+        "<!-- Written by `cargo xtask lab {what}{runs} --write`. -->\n# {}\n\n\
+         {date}, Linux {kernel}. Each seed draws the numbers and the names of its run; `cargo xtask lab SCENARIO --seed N` plays it again and \n\
+         shows its report. *Found* are the causes at warning or above, with what hangs below them; *beside others* compares numbers of the report \n\
+         with those of whoever is named.\n\n{table}",
+        if options.all {
+            "The lab"
+        } else {
+            "Healthy servers"
+        },
+    );
+    let path = sh::root().join("docs").join(name).with_extension("md");
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
