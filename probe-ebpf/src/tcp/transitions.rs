@@ -225,6 +225,8 @@ fn remember(sock: u64, row: Option<*mut TcpSocket>, socket: &TcpSocket, by_curre
     // One that is reset in the queue is handed out by accept() all the same. Where the listener goes instead, the row stays until
     // another socket has the address.
     if socket.state == CLOSE && (row.listener == 0 || row.established_ns == 0) {
+        // From 5.11 to 6.6 it stays where an interrupt came upon a change of the same part of the table (EBUSY, `htab_lock_bucket`).
+        row.state = CLOSE;
         let _ = TCP_SOCKETS.remove(sock);
         return;
     }
