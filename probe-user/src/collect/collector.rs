@@ -238,6 +238,16 @@ impl Collector {
         if let Some(files) = &mut self.files {
             files.news(&mut self.pending.files);
         }
+        self.empty_ring();
+        // A map that cannot be read fails the next reading, too.
+        if let Err(e) = self.make_room() {
+            log::debug!("room in the tables: {e}");
+        }
+    }
+
+    /// Empties the ring into memory, for the next reading, and touches no table: also between the parts of one reading, which
+    /// together may take longer than the ring has room for.
+    fn empty_ring(&mut self) {
         let Some(ring) = &mut self.ring else { return };
         let mut made = Vec::new();
         while let Some(item) = ring.next() {
@@ -265,10 +275,6 @@ impl Collector {
                 journal.told(&told);
             }
         }
-        // A map that cannot be read fails the next reading, too.
-        if let Err(e) = self.make_room() {
-            log::debug!("room in the tables: {e}");
-        }
     }
 
     fn pass_on_log(&mut self) {
@@ -287,6 +293,7 @@ impl Collector {
         let mut reading = self.look(true)?;
         // Asking for skipped programs reads a file for each; the cheaper readings say what was last known.
         reading.losses = self.losses()?;
+        self.empty_ring();
         let alive: HashSet<(u32, u32)> = reading.tasks.iter().map(thread_of).collect();
         self.followed.retain(|thread| alive.contains(thread));
         self.stats.press(self.names.fill());
@@ -301,6 +308,7 @@ impl Collector {
         reading.stats = stats.rows;
         reading.retired.extend(stats.retired);
         reading.retired.extend(self.last_exchanges.take());
+        self.empty_ring();
         if self.census.is_some() {
             let sums = records::sums(&mut self.transitions, &self.ebpf, reading.at_ns, true)?;
             let timewait = match self.active("exact_timewait") {
@@ -315,20 +323,26 @@ impl Collector {
             tcp.retired.extend(sums.retired);
             tcp.timewait = timewait;
         }
+        self.empty_ring();
         if let Some(udp) = &mut self.udp {
             udp.read(&mut self.ebpf, reading.udp.get_or_insert_default())?;
         }
+        self.empty_ring();
         if let Some(dns) = &mut self.dns {
             dns.read(&mut self.ebpf, reading.dns.get_or_insert_default())?;
         }
+        self.empty_ring();
         if let Some(files) = &mut self.files {
             files.read(&self.ebpf, reading.files.get_or_insert_default())?;
         }
+        self.empty_ring();
         if let Some(journal) = &mut self.journal {
             journal.read(&mut self.ebpf, reading.journal.get_or_insert_default())?;
         }
+        self.empty_ring();
         self.name_peers(&mut reading, true)?;
         self.name_processes(&mut reading, true);
+        self.empty_ring();
         self.empty_names(&reading.tasks)?;
         self.count_clients()?;
         Ok(reading)
