@@ -113,6 +113,7 @@ struct Stage {
     succeeded: bool,
     counts: Counts,
     failed: Vec<String>,
+    again: Vec<String>,
 }
 
 /// The numbers of libtest's result lines, added up.
@@ -127,14 +128,18 @@ impl Stage {
     fn run(name: &'static str, command: &mut Command) -> Result<Self> {
         println!("\n== {name}: {}", sh::show(command));
         let start = Instant::now();
-        let (mut counts, mut failed) = (Counts::default(), Vec::new());
+        let (mut counts, mut failed, mut again) = (Counts::default(), Vec::new(), Vec::new());
+        let add = |names: &mut Vec<String>, name: Option<&str>| {
+            if let Some(name) = name
+                && !names.iter().any(|known| known == name)
+            {
+                names.push(name.to_owned());
+            }
+        };
         let succeeded = sh::tee(command, |line| {
             counts.add(line);
-            if let Some(name) = failed_test(line)
-                && !failed.iter().any(|known| known == name)
-            {
-                failed.push(name.to_owned());
-            }
+            add(&mut failed, failed_test(line));
+            add(&mut again, repeated_test(line));
         })?;
         Ok(Self {
             name,
@@ -142,6 +147,7 @@ impl Stage {
             succeeded,
             counts,
             failed,
+            again,
         })
     }
 }
@@ -173,6 +179,11 @@ fn failed_test(line: &str) -> Option<&str> {
     of_libtest().or_else(|| line.trim_start().strip_prefix("failed: "))
 }
 
+/// What was tried again, and why, in `test NAME ... again: REASON`, which the matrix puts a kernel's name before.
+fn repeated_test(line: &str) -> Option<&str> {
+    line.contains(" ... again: ").then_some(line)
+}
+
 fn summary(stages: &[Stage], took: Duration) -> Result<()> {
     let mut all = Counts::default();
     let mut succeeded = true;
@@ -191,6 +202,9 @@ fn summary(stages: &[Stage], took: Duration) -> Result<()> {
         );
         for name in &stage.failed {
             println!("         {name}");
+        }
+        for line in &stage.again {
+            println!("         {line}");
         }
         all.passed += passed;
         // A stage that fails without a failed test (it did not compile, a VM did not boot) counts as one.
@@ -218,7 +232,7 @@ fn summary(stages: &[Stage], took: Duration) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counts, failed_test};
+    use super::{Counts, failed_test, repeated_test};
 
     #[test]
     fn result_lines_add_up() {
@@ -248,5 +262,12 @@ mod tests {
         );
         assert_eq!(failed_test("test a::b ... FAILED (23 ms)"), Some("a::b"));
         assert_eq!(failed_test("test calls::poll_is_counted ... ok"), None);
+    }
+
+    #[test]
+    fn what_was_tried_again_is_said_with_its_reason() {
+        let line = "6.1: test a::b ... again: at the end, for 3, not 4";
+        assert_eq!(repeated_test(line), Some(line));
+        assert_eq!(repeated_test("test a::b ... ok at the end (7 ms)"), None);
     }
 }

@@ -173,7 +173,7 @@ pub fn skipped(lines: &[String]) -> Vec<(&str, &str)> {
     remarks(lines, " ... skipped: ")
 }
 
-/// The names and reasons in `test NAME ... again: REASON`: a time was not as measured, and the test was run again.
+/// The names and reasons in `test NAME ... again: REASON`: the test was run again, at once or at the end.
 #[must_use]
 pub fn repeated(lines: &[String]) -> Vec<(&str, &str)> {
     remarks(lines, " ... again: ")
