@@ -67,31 +67,51 @@ pub fn run(options: &Options) -> Result<()> {
     played
 }
 
-/// Writes the document that holds the table.
+/// Writes the document that holds the table. Healthy servers take hours to be played with twenty seeds: what earlier sittings gave
+/// stays below, each with the code it was about.
 fn write(options: &Options, table: &str) -> Result<()> {
     let name = if options.all { "lab" } else { "lab-healthy" };
     let what = if options.all { "--all" } else { "--healthy" };
-    let runs = match options.runs {
-        1 => String::new(),
-        runs => format!(" --runs {runs}"),
-    };
-    let said = |program: &str, argument: &str| -> Result<String> {
-        let output = Command::new(program).arg(argument).output();
+    let said = |program: &str, arguments: &[&str]| -> Result<String> {
+        let output = Command::new(program).args(arguments).output();
         let output = output.with_context(|| format!("cannot run {program}"))?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let (date, kernel) = (said("date", "+%F")?, said("uname", "-r")?);
+    let (date, kernel) = (said("date", &["+%F"])?, said("uname", &["-r"])?);
+    let commit = said("git", &["rev-parse", "--short", "HEAD"])?;
+    let path = sh::root().join("docs").join(name).with_extension("md");
+    let earlier = match fs::read_to_string(&path) {
+        Ok(text) if !options.all => sections(&text).to_owned(),
+        _ => String::new(),
+    };
     let text = format!(
-        "<!-- Written by `cargo xtask lab {what}{runs} --write`. -->\n# {}\n\n\
-         {date}, Linux {kernel}. Each seed draws the numbers and the names of its run; `cargo xtask lab SCENARIO --seed N` plays it again and \n\
-         shows its report. *Found* are the causes at warning or above, with what hangs below them; *beside others* compares numbers of the report \n\
-         with those of whoever is named.\n\n{table}",
+        "<!-- Written by `cargo xtask lab {what} --write`. -->\n# {}\n\n\
+         Each seed draws the numbers and the names of its run; `cargo xtask lab SCENARIO --seed N` plays it again and shows its report. *Found* \n\
+         are the causes at warning or above, with what hangs below them; *beside others* compares numbers of the report with those of whoever \n\
+         is named.\n\n\
+         ## {date}, Linux {kernel}, at {commit}\n\n{table}{earlier}",
         if options.all {
             "The lab"
         } else {
             "Healthy servers"
         },
     );
-    let path = sh::root().join("docs").join(name).with_extension("md");
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The sittings in a document, from an empty line on.
+fn sections(text: &str) -> &str {
+    text.find("\n## ").map_or("", |at| &text[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sections;
+
+    #[test]
+    fn earlier_sittings_are_kept_whole() {
+        let text = "# Healthy servers\n\nWords.\n\n## b\n\n| 2 |\n\n## a\n\n| 1 |\n";
+        assert_eq!(sections(text), "\n## b\n\n| 2 |\n\n## a\n\n| 1 |\n");
+        assert_eq!(sections("# The first\n"), "");
+    }
 }
