@@ -96,6 +96,7 @@ pub fn a_tcp_listener_that_restarts() -> anyhow::Result<()> {
     let _netns = Netns::enter()?;
     restart(
         &Addr::Inet(([127, 0, 0, 1], 9000).into()),
-        &[libc::ECONNREFUSED],
+        // Reset: established, but not accepted, when the listener went.
+        &[libc::ECONNREFUSED, libc::ECONNRESET],
     )
 }

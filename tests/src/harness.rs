@@ -287,7 +287,7 @@ fn too_often(repeated: usize, cases: usize) -> bool {
 }
 
 /// Is this a machine that QEMU emulates instruction by instruction, as `cargo xtask vm` does?
-fn emulated() -> bool {
+pub fn emulated() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| is_emulated(&text))
 }
 

@@ -11,7 +11,7 @@ use crate::sh;
 /// Bytes of a disk; the file is sparse.
 const SIZE: u64 = 64 << 20;
 /// Writes a second that the slow disk does.
-const SLOW: u32 = 40;
+const SLOW: u32 = 20;
 
 /// A disk of a guest.
 #[derive(Debug)]
