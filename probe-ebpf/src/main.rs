@@ -24,7 +24,7 @@
     ),
     feature(asm_experimental_arch)
 )]
-#![expect(
+#![allow(
     missing_docs,
     reason = "the maps and programs are found by name, not by Rust callers"
 )]
