@@ -7,13 +7,13 @@ use std::{
     cell::Cell,
     collections::{HashMap as StdHashMap, HashSet},
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, MapError, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, MapError, PerCpuHashMap, RingBuf},
 };
 use probe_common::{
     count::{CountKey, WaitSum},
@@ -35,6 +35,7 @@ use super::{
     journal::JournalReader,
     names::{self, Names},
     processes::{self, Processes},
+    ring::Ring,
     table::{self, Table},
     tcp::{records, watcher::Watcher},
     udp::UdpReader,
@@ -63,7 +64,7 @@ pub struct Collector {
     _links: Links,
     ebpf: Ebpf,
     logger: Option<Logger>,
-    ring: Option<RingBuf<MapData>>,
+    ring: Option<Ring>,
     probes: Vec<ProbeStatus>,
     followed: HashSet<(u32, u32)>,
     pending: Reading,
@@ -102,7 +103,11 @@ impl Collector {
         let ring = match &options.mode {
             Mode::Ledger { .. } | Mode::Signals => {
                 let map = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
-                Some(RingBuf::try_from(map).map_err(map_error)?)
+                let ring = RingBuf::try_from(map).map_err(map_error)?;
+                Some(Ring::start(ring).map_err(|source| Error::Io {
+                    what: "cannot start the thread that empties the ring".into(),
+                    source,
+                })?)
             }
             Mode::Count { .. } => None,
         };
@@ -201,7 +206,7 @@ impl Collector {
 
     /// The ring, to wait for: the kernel side says when it fills.
     pub fn ring(&self) -> Option<io::Result<AsyncFd<OwnedFd>>> {
-        let ring = self.ring.as_ref()?.as_fd().try_clone_to_owned();
+        let ring = self.ring.as_ref()?.fd();
         Some(ring.and_then(|ring| {
             // SAFETY: an owned descriptor stays the same and open for as long as it is owned.
             let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
@@ -238,29 +243,20 @@ impl Collector {
         if let Some(files) = &mut self.files {
             files.news(&mut self.pending.files);
         }
-        self.empty_ring();
-        // A map that cannot be read fails the next reading, too.
-        if let Err(e) = self.make_room() {
-            log::debug!("room in the tables: {e}");
-        }
-    }
-
-    /// Empties the ring into memory, for the next reading, and touches no table: also between the parts of one reading, which
-    /// together may take longer than the ring has room for.
-    fn empty_ring(&mut self) {
         let Some(ring) = &mut self.ring else { return };
+        let (pending, last_exchanges) = (&mut self.pending, &mut self.last_exchanges);
         let mut made = Vec::new();
-        while let Some(item) = ring.next() {
-            if let Some(told) = table::made(&item) {
+        ring.empty(|record| {
+            if let Some(told) = table::made(record) {
                 made.push(told);
-                continue;
+                return;
             }
-            let known = self.pending.requests.len();
-            decode(&item, &mut self.pending);
-            self.pending.requests[known..]
+            let known = pending.requests.len();
+            decode(record, pending);
+            pending.requests[known..]
                 .iter()
-                .for_each(|r| self.last_exchanges.add(r));
-        }
+                .for_each(|r| last_exchanges.add(r));
+        });
         for told in made {
             self.stats.told(&told);
             self.transitions.told(&told);
@@ -274,6 +270,10 @@ impl Collector {
             if let Some(journal) = &mut self.journal {
                 journal.told(&told);
             }
+        }
+        // A map that cannot be read fails the next reading, too.
+        if let Err(e) = self.make_room() {
+            log::debug!("room in the tables: {e}");
         }
     }
 
@@ -293,7 +293,6 @@ impl Collector {
         let mut reading = self.look(true)?;
         // Asking for skipped programs reads a file for each; the cheaper readings say what was last known.
         reading.losses = self.losses()?;
-        self.empty_ring();
         let alive: HashSet<(u32, u32)> = reading.tasks.iter().map(thread_of).collect();
         self.followed.retain(|thread| alive.contains(thread));
         self.stats.press(self.names.fill());
@@ -308,7 +307,6 @@ impl Collector {
         reading.stats = stats.rows;
         reading.retired.extend(stats.retired);
         reading.retired.extend(self.last_exchanges.take());
-        self.empty_ring();
         if self.census.is_some() {
             let sums = records::sums(&mut self.transitions, &self.ebpf, reading.at_ns, true)?;
             let timewait = match self.active("exact_timewait") {
@@ -323,26 +321,20 @@ impl Collector {
             tcp.retired.extend(sums.retired);
             tcp.timewait = timewait;
         }
-        self.empty_ring();
         if let Some(udp) = &mut self.udp {
             udp.read(&mut self.ebpf, reading.udp.get_or_insert_default())?;
         }
-        self.empty_ring();
         if let Some(dns) = &mut self.dns {
             dns.read(&mut self.ebpf, reading.dns.get_or_insert_default())?;
         }
-        self.empty_ring();
         if let Some(files) = &mut self.files {
             files.read(&self.ebpf, reading.files.get_or_insert_default())?;
         }
-        self.empty_ring();
         if let Some(journal) = &mut self.journal {
             journal.read(&mut self.ebpf, reading.journal.get_or_insert_default())?;
         }
-        self.empty_ring();
         self.name_peers(&mut reading, true)?;
         self.name_processes(&mut reading, true);
-        self.empty_ring();
         self.empty_names(&reading.tasks)?;
         self.count_clients()?;
         Ok(reading)

@@ -17,6 +17,7 @@ mod pace;
 mod processes;
 mod reading;
 pub mod recording;
+mod ring;
 mod root;
 mod sockets;
 mod sums;
