@@ -73,6 +73,21 @@ impl Commits {
     }
 }
 
+/// The median to compare with one that the tool has of so many: of as many, ours. One more or fewer may end between the two ends
+/// of the watches; theirs is then no further than the neighbours of ours, and this is the one next to `told`.
+pub fn median_beside(sorted: &[u64], of: Option<f64>, told: Option<f64>) -> f64 {
+    let median = quantile(sorted, 0.5);
+    let (Some(told), Ok(at)) = (told, sorted.binary_search(&median)) else {
+        return median as f64;
+    };
+    if of == Some(sorted.len() as f64) {
+        return median as f64;
+    }
+    let last = sorted.len() - 1;
+    let (below, above) = (sorted[at.saturating_sub(1)], sorted[(at + 1).min(last)]);
+    told.clamp(below as f64, above as f64)
+}
+
 /// The value that a share of them, in order of their size, does not exceed, as the tool has it: the nearest rank.
 pub fn quantile(sorted: &[u64], q: f64) -> u64 {
     let rank = (sorted.len() as f64 * q).ceil() as usize;
@@ -80,4 +95,19 @@ pub fn quantile(sorted: &[u64], q: f64) -> u64 {
         .get(rank.clamp(1, sorted.len().max(1)) - 1)
         .copied()
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median_beside;
+
+    #[test]
+    fn a_median_of_one_more_lies_between_the_neighbours() {
+        let ours = [10, 20, 40, 80];
+        assert_eq!(median_beside(&ours, Some(4.0), Some(40.0)), 20.0);
+        assert_eq!(median_beside(&ours, Some(5.0), Some(30.0)), 30.0);
+        assert_eq!(median_beside(&ours, Some(5.0), Some(50.0)), 40.0);
+        assert_eq!(median_beside(&ours, Some(3.0), None), 20.0);
+        assert_eq!(median_beside(&[], Some(1.0), Some(7.0)), 0.0);
+    }
 }
