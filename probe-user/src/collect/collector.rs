@@ -24,7 +24,7 @@ use probe_common::{
     task::Task,
     tcp::TransitionKey,
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::unix::AsyncFd;
 
 use super::{
     CallSum, Count, KernelCost, Reading,
@@ -206,12 +206,7 @@ impl Collector {
 
     /// The ring, to wait for: the kernel side says when it fills.
     pub fn ring(&self) -> Option<io::Result<AsyncFd<OwnedFd>>> {
-        let ring = self.ring.as_ref()?.fd();
-        Some(ring.and_then(|ring| {
-            // SAFETY: an owned descriptor stays the same and open for as long as it is owned.
-            let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-            registered.map_err(io::Error::from)
-        }))
+        self.ring.as_ref().map(Ring::filling)
     }
 
     /// Records in memory that no reading has taken yet.

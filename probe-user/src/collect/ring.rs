@@ -91,9 +91,9 @@ impl Ring {
         })
     }
 
-    /// A descriptor to wait for: the kernel side says when the ring fills.
-    pub fn fd(&self) -> io::Result<OwnedFd> {
-        self.fd.try_clone()
+    /// To wait for, in the runtime of whoever calls: the kernel side says when the ring fills.
+    pub fn filling(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        filling(self.fd.try_clone()?)
     }
 
     /// Gives every record that there is to `each`, in the order in which they came.
@@ -127,11 +127,15 @@ impl Drop for Ring {
     }
 }
 
+fn filling(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor stays the same and open for as long as it is owned.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    registered.map_err(io::Error::from)
+}
+
 /// Takes records over whenever the kernel side says that the ring fills, for ever.
 async fn take_over(shared: &Mutex<Shared>, fd: OwnedFd) {
-    // SAFETY: an owned descriptor stays the same and open for as long as it is owned.
-    let ring = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-    let Ok(ring) = ring else { return };
+    let Ok(ring) = filling(fd) else { return };
     // Readiness is told at a change only: what lies in the ring by then wakes nobody.
     while let Ok(mut ready) = ring.readable().await {
         ready.clear_ready();
