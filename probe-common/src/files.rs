@@ -3,6 +3,8 @@
 //! Everything is added up in the kernel by process and directory ([`DirKey`], [`DirSum`]). A directory is known by
 //! its super block and inode; its path within the file system is read once ([`DirPath`]).
 
+pub mod path;
+
 use crate::{count::COMM_LEN, hist, shared};
 
 /// Names of files that a row remembers.

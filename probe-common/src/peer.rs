@@ -144,8 +144,9 @@ pub fn is_dns(id: u64) -> bool {
     id & (special::FIRST_HASH | DNS) == special::FIRST_HASH | DNS
 }
 
+/// A step of a hash: every bit of what came before, and of the word, changes the lower half of the next step's bits.
 #[inline(always)]
-fn mix(h: u64, word: u64) -> u64 {
+pub(crate) fn mix(h: u64, word: u64) -> u64 {
     let h = (h ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
     h ^ (h >> 32)
 }

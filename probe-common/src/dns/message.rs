@@ -1,9 +1,9 @@
 //! Takes a DNS message apart (RFC 1035 section 4.1): the header, and the first question's name and type.
 //!
-//! Shape, for the BPF verifiers of Linux 5.10 and later: one flat loop over the bytes of the name. What is left of
-//! the label under way lives in memory, not in a register, so that every step begins in the same verifier state. A name
-//! in a question is never compressed (a pointer there has nothing to point back to), so nothing is followed and no
-//! message can make the loop longer.
+//! Shape, for the BPF verifiers of Linux 5.10 and later, which follow each branch of each step: one flat loop over the
+//! bytes of the name, with masks in place of branches. What is left of the label under way lives in memory, not in a
+//! register, so that every step begins in the same verifier state. A name in a question is never compressed (a pointer
+//! there has nothing to point back to), so nothing is followed and no message can make the loop longer.
 
 use crate::shared;
 
@@ -43,7 +43,7 @@ shared! {
         pub qtype: u32,
         /// Id.
         pub id: u32,
-        /// Where a number rests while the optimiser forgets its range.
+        /// Where a number rests while the optimiser forgets its range, and makes no branch of it.
         pub hidden: u32,
     }
 }
@@ -125,22 +125,25 @@ pub fn question(scratch: &mut Scratch, len: u32) -> u32 {
         if i >= NAME_MAX || (HEADER + i) as u32 >= len {
             return is::MALFORMED;
         }
-        let mut byte = scratch.message[HEADER + i];
         let left = load(&scratch.label);
-        if left == 0 {
-            // The two bits above are 11 for a pointer, and mean nothing else.
-            if byte > 63 {
-                return is::MALFORMED;
-            }
-            store(&mut scratch.label, byte as u32);
-        } else {
-            byte |= ((byte.wrapping_sub(b'A') < 26) as u8) << 5;
-            store(&mut scratch.label, left - 1);
+        let byte = scratch.message[HEADER + i] as u32;
+        // All bits where a label begins, with its length; none inside of one.
+        let begins = (left.wrapping_sub(1) >> 31).wrapping_neg();
+        // The two bits above are 11 for a pointer, and mean nothing else.
+        if byte & 0xc0 & begins != 0 {
+            return is::MALFORMED;
         }
-        scratch.name.bytes[i] = byte;
+        store(&mut scratch.hidden, byte.wrapping_sub(b'A' as u32) & 0xff);
+        let upper = load(&scratch.hidden).wrapping_sub(26) >> 31;
+        let byte = byte | upper << 5 & !begins;
+        let left = left.wrapping_sub(1);
+        let left = left ^ (left ^ byte) & begins;
+        store(&mut scratch.label, left);
+        scratch.name.bytes[i] = byte as u8;
         hash = (hash ^ byte as u64).wrapping_mul(HASH_FACTOR);
         i += 1;
-        if left == 0 && byte == 0 {
+        // Only the root's length leaves nothing behind at the beginning of a label.
+        if left | !begins == 0 {
             break i;
         }
     };

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 use probe_common::{
-    files::{DirId, DirPath, TEXT_LEN},
+    files::{DirId, DirPath, TEXT_LEN, path},
     loss,
 };
 
@@ -93,10 +93,12 @@ pub struct Passed {
     pub hash: u64,
     /// Bytes of the directory part, with its last `/`; 0 when there is none.
     pub len: u32,
-    /// Bytes of the path with its NUL.
+    /// Bytes of the path without its NUL.
     pub whole: u32,
     /// The path.
     pub text: [u8; TEXT_LEN],
+    /// See [`path::directory`].
+    search: path::Search,
 }
 
 #[map]
@@ -122,34 +124,10 @@ pub fn read(path: u64) -> Option<&'static mut Passed> {
         lost(loss::slot::READ_FAILED);
         return None;
     }
-    passed.whole = n as u32;
-    split(passed);
+    passed.whole = n as u32 - 1;
+    // SAFETY: as many bytes, and the two words before them keep them aligned.
+    let words = unsafe { &*(&raw const passed.text).cast() };
+    let directory = path::directory(words, &passed.whole, &mut passed.search);
+    (passed.len, passed.hash) = (directory.len, directory.hash);
     Some(passed)
-}
-
-/// Finds the last `/`. What is found goes to memory, where the verifier does not follow it.
-#[inline(always)]
-fn split(passed: &mut Passed) {
-    // FNV-1a.
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let whole = mem::reload(&passed.whole) as usize;
-    let mut hash = mem::opaque(BASIS as usize) as u64;
-    let mut i = 0;
-    while i < TEXT_LEN {
-        if i >= whole {
-            break;
-        }
-        // SAFETY: the index is below the length.
-        let byte = unsafe { (&raw const passed.text).cast::<u8>().add(i).read_volatile() };
-        hash = (hash ^ byte as u64).wrapping_mul(PRIME);
-        if byte == b'/' {
-            // SAFETY: valid references.
-            unsafe {
-                (&raw mut passed.len).write_volatile(i as u32 + 1);
-                (&raw mut passed.hash).write_volatile(hash);
-            }
-        }
-        i += 1;
-    }
 }
