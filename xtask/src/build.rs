@@ -1,10 +1,10 @@
-//! `build`: the kernel object, then stallscope with it.
+//! `build`: the kernel object, then stallscope with it; and the static programs of the tests.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::{object, setup, sh};
+use crate::{dist, object, setup, sh};
 
 /// Options of `build`.
 #[derive(clap::Args)]
@@ -38,15 +38,72 @@ pub fn stallscope(object: &Path) -> Result<PathBuf> {
     Ok(sh::target_dir()?.join("release/stallscope"))
 }
 
-/// Builds a program of the tests' own, and stallscope for it; where both are.
-pub fn with_stallscope(program: &str) -> Result<(PathBuf, PathBuf)> {
+/// Builds the same as [`stallscope`], static as what is handed out is: for the tests, here and in the guests alike.
+pub fn static_stallscope(object: &Path) -> Result<PathBuf> {
+    program("build", "probe-user", "--bin", "stallscope", Some(object))
+}
+
+/// Builds a program of the tests' own, and stallscope for it, which it finds beside itself; where both are.
+pub fn with_stallscope(name: &str) -> Result<(PathBuf, PathBuf)> {
     let object = object()?;
-    let stallscope = stallscope(&object)?;
-    sh::run(
-        sh::cargo()
-            .args(["build", "--locked", "--release", "--package=probe-tests"])
-            .args(["--bin", program])
-            .env(object::VARIABLE, object),
-    )?;
-    Ok((sh::target_dir()?.join("release").join(program), stallscope))
+    let stallscope = static_stallscope(&object)?;
+    let program = program("build", "probe-tests", "--bin", name, Some(&object))?;
+    Ok((program, stallscope))
+}
+
+/// Builds one static program, beside those of `dist`, and returns the path of the executable.
+pub fn program(
+    verb: &str,
+    package: &str,
+    kind: &str,
+    name: &str,
+    object: Option<&Path>,
+) -> Result<PathBuf> {
+    let mut cargo = sh::cargo();
+    cargo
+        .args([verb, "--package", package, kind, name])
+        .args((verb == "test").then_some("--no-run"))
+        .args([
+            "--locked",
+            "--release",
+            "--message-format=json-render-diagnostics",
+        ])
+        // A target of its own, so that build scripts are not linked statically too.
+        .args(["--target", &dist::host()?, "--target-dir"])
+        .arg(sh::target_dir()?.join("static"))
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    if let Some(object) = object {
+        cargo.env(object::VARIABLE, object);
+    }
+    let messages = sh::output(&mut cargo)?;
+    let made = executable(&messages, name)
+        .with_context(|| format!("cargo made no executable {name} of {package}"))?;
+    Ok(PathBuf::from(made))
+}
+
+/// The executable of the target `name` in cargo's messages, one a line; a test comes with its package's programs.
+fn executable<'a>(messages: &'a str, name: &str) -> Option<&'a str> {
+    let target = format!("\"name\":\"{name}\"");
+    messages
+        .lines()
+        .filter(|line| line.contains(&target))
+        .find_map(|line| {
+            let (_, rest) = line.split_once("\"executable\":\"")?;
+            Some(rest.split_once('"')?.0)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_that_of_the_target_whatever_else_is_made() {
+        let text = "{\"target\":{\"name\":\"kernel\"},\"executable\":null}\nnot json\n\
+                    {\"target\":{\"name\":\"kernel\"},\"executable\":\"/t/kernel-1\"}\n\
+                    {\"target\":{\"name\":\"bench\"},\"executable\":\"/t/bench\"}\n\
+                    {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(text, "kernel"), Some("/t/kernel-1"));
+        assert_eq!(executable(text, "stallscope"), None);
+    }
 }

@@ -31,7 +31,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut stages = vec![unit(options, &object)?];
     if !options.no_root {
         setup::test_packages()?;
-        let binary = build::stallscope(&object)?;
+        let binary = build::static_stallscope(&object)?;
         stages.push(kernel(options, &object, &binary)?);
         if options.arguments.is_empty() {
             stages.push(lab()?);

@@ -17,11 +17,13 @@ mod verdict;
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use kernel::{KERNELS, Kernel};
+use kernel::{Image, KERNELS, Kernel};
 use programs::Programs;
 use qemu::{Guest, Qemu};
 
@@ -56,7 +58,7 @@ pub struct Options {
     timeout: u64,
 }
 
-/// Boots the kernels one after the other.
+/// Boots the kernels, as many at once as there are CPUs.
 ///
 /// # Errors
 /// When a guest cannot be made or started, or when anything in any guest failed.
@@ -67,15 +69,24 @@ pub fn run(options: &Options) -> Result<()> {
     let _alone = lock(&cache)?;
     let programs = Programs::make(options, &cache)?;
     let qemu = Qemu::find(&cache)?;
+    // One after the other, as apt's cache is one.
+    let images: Vec<_> = kernels
+        .into_iter()
+        .map(|kernel| (kernel, kernel.image(&cache)))
+        .collect();
+    let outcomes = side_by_side(&images, guests_at_once(options), |(kernel, image)| {
+        let image = image.as_ref().map_err(|e| format!("{e:#}"))?;
+        boot(options, kernel, image, &qemu, &programs, &cache).map_err(|e| format!("{e:#}"))
+    });
     let (mut bad, mut rows) = (Vec::new(), Vec::new());
-    for kernel in kernels {
-        let good = match boot(options, kernel, &qemu, &programs, &cache) {
+    for ((kernel, _), outcome) in images.iter().zip(outcomes) {
+        let good = match outcome {
             Ok((good, row)) => {
                 rows.push(row);
                 good
             }
             Err(error) => {
-                eprintln!("{:<5} not run: {error:#}", kernel.name);
+                eprintln!("{:<5} not run: {error}", kernel.name);
                 false
             }
         };
@@ -91,6 +102,43 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("failed on {}", bad.join(", "));
     }
     Ok(())
+}
+
+/// A guest is one thread of the host, which has to run all the time: no more of them than there are CPUs. What a command
+/// prints is read as it comes, so there only one.
+fn guests_at_once(options: &Options) -> usize {
+    match options.exec {
+        Some(_) => 1,
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+/// Does `work` on each item, on at most `most` at once; the results are in the items' order.
+fn side_by_side<T: Sync, R: Send + Sync>(
+    items: &[T],
+    most: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..most.min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let (Some(item), Some(result)) = (items.get(i), results.get(i)) else {
+                        break;
+                    };
+                    // Nobody else has this item.
+                    let _ = result.set(work(item));
+                }
+            });
+        }
+    });
+    results
+        .into_iter()
+        .filter_map(OnceLock::into_inner)
+        .collect()
 }
 
 /// Two runs at once would write the same files: the second waits for the first.
@@ -133,13 +181,13 @@ fn select(options: &Options) -> Result<Vec<&'static Kernel>> {
 fn boot(
     options: &Options,
     kernel: &Kernel,
+    image: &Image,
     qemu: &Qemu,
     programs: &Programs,
     cache: &Path,
 ) -> Result<(bool, matrix::Row)> {
-    let image = kernel.image(cache)?;
     let initramfs = cache.join(format!("initramfs-{}", kernel.name));
-    fs::write(&initramfs, programs.archive(&image, &jobs(options))?)
+    fs::write(&initramfs, programs.archive(image, &jobs(options))?)
         .with_context(|| format!("cannot write {}", initramfs.display()))?;
     let log = cache.join(format!("console-{}.log", kernel.name));
     let limit = Duration::from_secs(options.timeout);
@@ -211,5 +259,25 @@ fn jobs(options: &Options) -> String {
 impl Options {
     fn with_scenarios(&self) -> bool {
         self.scenarios || self.all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_the_items_order_and_no_more_than_so_many_at_once() {
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let done = side_by_side(&[30, 1, 20, 2], 2, |ms| {
+            let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(*ms));
+            running.fetch_sub(1, Ordering::SeqCst);
+            ms * 2
+        });
+        assert_eq!(done, [60, 2, 40, 4]);
+        assert_eq!(most.into_inner(), 2);
+        assert!(side_by_side(&[0; 0], 2, |n| *n).is_empty());
     }
 }

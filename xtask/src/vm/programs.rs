@@ -1,6 +1,5 @@
 //! The programs that go into a guest: built static here, or given by path.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use super::Options;
 use super::initramfs::Archive;
 use super::kernel::Image;
 use super::qemu::fetch;
-use crate::{build, dist, object, sh};
+use crate::{build, dist, object};
 
 /// The test program's name in the guest's /bin.
 pub const TESTS: &str = "kernel-tests";
@@ -33,7 +32,7 @@ impl Programs {
     /// # Errors
     /// When a build fails, or a given program is not static.
     pub fn make(options: &Options, cache: &Path) -> Result<Self> {
-        let init = cargo("build", "vm-init", "--bin", "vm-init", None)?;
+        let init = build::program("build", "vm-init", "--bin", "vm-init", None)?;
         let mut files = vec![("busybox".to_owned(), busybox(cache)?)];
         for path in &options.binary {
             let name = path
@@ -58,17 +57,18 @@ impl Programs {
         let tool = mentioned && !given;
         if tool || options.exec.is_none() {
             let object = std::env::var_os(object::VARIABLE)
-                .map_or_else(|| build::object().map(Into::into), Ok)?;
+                .map_or_else(build::object, |given| Ok(given.into()))?;
             if tool {
-                let path = cargo("build", "probe-user", "--bin", "stallscope", Some(&object))?;
+                let path = build::static_stallscope(&object)?;
                 files.push(("stallscope".to_owned(), path));
             }
             if options.exec.is_none() {
-                let path = cargo("test", "probe-tests", "--test", "kernel", Some(&object))?;
+                let path =
+                    build::program("test", "probe-tests", "--test", "kernel", Some(&object))?;
                 files.push((TESTS.to_owned(), path));
             }
             if options.with_scenarios() {
-                let path = cargo("test", "probe-tests", "--test", "e2e", Some(&object))?;
+                let path = build::program("test", "probe-tests", "--test", "e2e", Some(&object))?;
                 files.push((SCENARIOS.to_owned(), path));
             }
         }
@@ -118,61 +118,4 @@ fn busybox(cache: &Path) -> Result<PathBuf> {
     );
     fetch(cache, "busybox-static", &root, false)?;
     found().context("busybox-static has no bin/busybox")
-}
-
-/// Builds one static program, beside those of `dist`, and returns the path of the executable.
-fn cargo(
-    verb: &str,
-    package: &str,
-    kind: &str,
-    name: &str,
-    object: Option<&OsStr>,
-) -> Result<PathBuf> {
-    let mut cargo = sh::cargo();
-    cargo
-        .args([verb, "--package", package, kind, name])
-        .args((verb == "test").then_some("--no-run"))
-        .args([
-            "--locked",
-            "--release",
-            "--message-format=json-render-diagnostics",
-        ])
-        // A target of its own, so that build scripts are not linked statically too.
-        .args(["--target", &dist::host()?, "--target-dir"])
-        .arg(sh::target_dir()?.join("static"))
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    if let Some(object) = object {
-        cargo.env(object::VARIABLE, object);
-    }
-    let messages = sh::output(&mut cargo)?;
-    let made = executable(&messages, name)
-        .with_context(|| format!("cargo made no executable {name} of {package}"))?;
-    Ok(PathBuf::from(made))
-}
-
-/// The executable of the target `name` in cargo's messages, one a line; a test comes with its package's programs.
-fn executable<'a>(messages: &'a str, name: &str) -> Option<&'a str> {
-    let target = format!("\"name\":\"{name}\"");
-    messages
-        .lines()
-        .filter(|line| line.contains(&target))
-        .find_map(|line| {
-            let (_, rest) = line.split_once("\"executable\":\"")?;
-            Some(rest.split_once('"')?.0)
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_executable_is_that_of_the_target_whatever_else_is_made() {
-        let text = "{\"target\":{\"name\":\"kernel\"},\"executable\":null}\nnot json\n\
-                    {\"target\":{\"name\":\"kernel\"},\"executable\":\"/t/kernel-1\"}\n\
-                    {\"target\":{\"name\":\"bench\"},\"executable\":\"/t/bench\"}\n\
-                    {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(text, "kernel"), Some("/t/kernel-1"));
-        assert_eq!(executable(text, "stallscope"), None);
-    }
 }
