@@ -22,7 +22,8 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use probe_tests::{
     harness,
-    lab::{self, Kind, Lab, Outcome, Row, Scenario},
+    lab::{self, Kind, Lab, Outcome, Row, Scenario, Verdict},
+    stolen,
 };
 
 /// Every scenario there is.
@@ -133,25 +134,33 @@ fn run() -> anyhow::Result<bool> {
         for scenario in &scenarios {
             let mut row = play(scenario, seed, !asked.quick, shown)?;
             // The quick subset is played wherever the tests are run, which may be a machine that others keep busy.
-            if asked.quick && !row.good() {
+            if asked.quick && row.verdict() != Verdict::Good {
                 println!("    once more:");
                 row = play(scenario, seed, false, shown)?;
             }
             rows.push(row);
         }
     }
-    let good = rows.iter().filter(|row| row.good()).count();
+    let count = |verdict| rows.iter().filter(|row| row.verdict() == verdict).count();
     println!("\n{}", lab::text(&rows));
     if let Some(path) = &asked.markdown {
         std::fs::write(path, lab::markdown(&rows)).with_context(|| format!("writing {path}"))?;
     }
-    let bad = rows.len() - good;
-    for row in rows.iter().filter(|row| !row.good()) {
-        println!("failed: lab {} --seed {}", row.name, row.seed);
+    for row in &rows {
+        match row.verdict() {
+            Verdict::Good => {}
+            Verdict::Disturbed => println!("not judged: lab {} --seed {}", row.name, row.seed),
+            Verdict::Wrong => println!("failed: lab {} --seed {}", row.name, row.seed),
+        }
     }
     // The line that `cargo xtask test` adds up.
-    let word = if bad == 0 { "ok" } else { "FAILED" };
-    println!("test result: {word}. {good} passed; {bad} failed; 0 skipped");
+    let bad = count(Verdict::Wrong);
+    println!(
+        "test result: {}. {} passed; {bad} failed; {} skipped",
+        if bad == 0 { "ok" } else { "FAILED" },
+        count(Verdict::Good),
+        count(Verdict::Disturbed)
+    );
     Ok(bad == 0)
 }
 
@@ -170,7 +179,7 @@ fn play(scenario: &Scenario, seed: u64, full: bool, shown: bool) -> anyhow::Resu
     print!("lab {} --seed {seed} ... ", scenario.name);
     std::io::stdout().flush()?;
     let _alone = lab::alone()?;
-    let begun = Instant::now();
+    let (begun, ticks) = (Instant::now(), stolen::Ticks::now());
     let mut lab = Lab::new(scenario.name, seed, full)?;
     let played = catch_unwind(AssertUnwindSafe(|| (scenario.play)(&mut lab)));
     let played = played.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
@@ -186,14 +195,19 @@ fn play(scenario: &Scenario, seed: u64, full: bool, shown: bool) -> anyhow::Resu
         name: scenario.name.to_owned(),
         seed,
         took: begun.elapsed(),
+        stolen: ticks.share_since(),
         ..row
     };
     println!(
         "{} ({} ms)",
-        if row.good() { "ok" } else { "FAILED" },
+        match row.verdict() {
+            Verdict::Good => "ok",
+            Verdict::Disturbed => "not judged",
+            Verdict::Wrong => "FAILED",
+        },
         row.took.as_millis()
     );
-    if shown || !row.good() {
+    if shown || row.verdict() != Verdict::Good {
         show(&lab, &row, played.as_ref().ok());
     }
     Ok(row)

@@ -3,7 +3,7 @@
 //! [`harness`] runs the cases one after the other (they attach, and must not disturb each other).
 //! [`sys`], [`child`], [`netns`], [`ext4`], [`upstream`], [`prefork`], [`tcp`], [`dns`] and [`fastcgi`] make workloads whose truth the test knows;
 //! [`watch`] observes them through the library, [`tool`] through the binary, [`pty`] through the binary in a terminal. [`feature`] decides
-//! skips. [`programs`] lists what is loaded in the kernel. [`web`] starts nginx, PHP-FPM and gunicorn,
+//! skips, [`stolen`] tells a busy host. [`programs`] lists what is loaded in the kernel. [`web`] starts nginx, PHP-FPM and gunicorn,
 //! [`prometheus`] a Prometheus; [`otlp`] is a collector. [`soak`] has `watch` run for long. [`report`] reads what the tool said; [`lab`]
 //! plays incidents and judges the tool by them.
 
@@ -18,6 +18,7 @@ pub mod dns;
 pub mod ext4;
 pub mod memory;
 pub mod netns;
+pub mod stolen;
 pub mod sys;
 
 pub mod fastcgi;

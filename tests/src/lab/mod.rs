@@ -20,7 +20,7 @@ use anyhow::ensure;
 use stallscope::collect::recording::Recording;
 
 pub use judge::{Cause, Expected, Outcome, Truth, judge};
-pub use table::{Row, markdown, text};
+pub use table::{Row, Verdict, markdown, text};
 
 use crate::{
     netns::Netns,

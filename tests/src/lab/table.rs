@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Outcome;
+use crate::stolen;
 
 /// A run in short.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,19 @@ pub struct Row {
     pub faults: Vec<String>,
     /// How long it took.
     pub took: Duration,
+    /// Share of the CPU time that the hypervisor took away meanwhile, see [`stolen`].
+    pub stolen: f64,
+}
+
+/// What is thought of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is as it should be.
+    Good,
+    /// Not all is, but the machine was taken away meanwhile: not judged.
+    Disturbed,
+    /// Not all is.
+    Wrong,
 }
 
 impl Row {
@@ -55,8 +69,24 @@ impl Row {
     }
 
     /// Is all as it should be?
-    pub fn good(&self) -> bool {
-        self.faults.is_empty()
+    pub fn verdict(&self) -> Verdict {
+        match self.faults.is_empty() {
+            true => Verdict::Good,
+            false if self.stolen > stolen::MUCH => Verdict::Disturbed,
+            false => Verdict::Wrong,
+        }
+    }
+
+    /// With the reason.
+    fn says(&self, good: &str, wrong: &str) -> String {
+        match self.verdict() {
+            Verdict::Good => good.to_owned(),
+            Verdict::Wrong => wrong.to_owned(),
+            Verdict::Disturbed => format!(
+                "not judged: the hypervisor took {:.0} % of the CPU time",
+                self.stolen * 100.0
+            ),
+        }
     }
 }
 
@@ -72,7 +102,7 @@ pub fn text(rows: &[Row]) -> String {
         "scenario", "seed", "s", "found"
     );
     for row in rows {
-        let verdict = if row.good() { "ok" } else { "WRONG" };
+        let verdict = row.says("ok", "WRONG");
         out.push_str(&format!(
             "{:<26} {:>20} {:>5.0}  {:<24} {verdict}\n",
             row.name,
@@ -93,10 +123,10 @@ pub fn markdown(rows: &[Row]) -> String {
         "| scenario | seed | found | beside others | verdict | s |\n|---|---|---|---|---|---|\n",
     );
     for row in rows {
-        let verdict = match row.good() {
-            true => "ok".to_owned(),
-            false => format!("**wrong**: {}", row.faults.join("; ")),
-        };
+        let mut verdict = row.says("ok", "**wrong**");
+        if row.verdict() != Verdict::Good {
+            verdict += &format!(": {}", row.faults.join("; "));
+        }
         let cells = [
             row.name.clone(),
             row.seed.to_string(),
