@@ -9,7 +9,7 @@ use std::{
 use anyhow::ensure;
 use probe_tests::{
     child::{self, Child},
-    ensure_time, feature,
+    ensure_time, feature, harness,
     netns::Netns,
     sys,
     sys::Addr,
@@ -280,8 +280,11 @@ pub fn every_sending_call_is_charged_when_the_socket_is_full() -> anyhow::Result
             call.blocked_ns,
             call.total_ns
         );
-        let blocked = format!("{op} blocked");
-        assert_between(&blocked, call.blocked_ns, waited, measured);
+        // Nor in an emulated machine, where a CPU stands still between a wake-up and what it wakes.
+        if !harness::emulated() {
+            let blocked = format!("{op} blocked");
+            assert_between(&blocked, call.blocked_ns, waited, measured);
+        }
     }
     Ok(())
 }
