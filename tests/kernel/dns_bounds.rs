@@ -34,8 +34,8 @@ pub fn of_many_that_ask_at_once_one_is_no_duplicate() -> anyhow::Result<()> {
                         if round > 0 {
                             sys::nanosleep(Duration::from_millis(1100)).expect("nanosleep");
                         }
-                        barrier.wait();
                         for name in 0..50u16 {
+                            barrier.wait();
                             let id = round as u16 * 100 + name;
                             send(fd, &question(id, &format!("many{name}"), A), None);
                             // Forgotten, so that the next round is no retry. Long enough to be a wait: a machine that stands
