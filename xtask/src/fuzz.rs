@@ -5,18 +5,16 @@
 //! the fuzzer finds worth keeping stays in `target/fuzz/corpus`, and the next run begins with it.
 
 use std::{
-    collections::VecDeque,
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{apt, dist, sh, toolchain};
+use crate::{apt, dist, sh, side_by_side::side_by_side, toolchain};
 
 /// Which cargo-fuzz gets installed where it is missing.
 const CARGO_FUZZ: &str = "0.13.2";
@@ -55,30 +53,23 @@ pub fn run(options: &Options) -> Result<()> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let workers = workers.min(chosen.len());
     let share = options.seconds * workers as u64 / chosen.len() as u64;
-    let waiting = Mutex::new(VecDeque::from(chosen));
-    let failed = Mutex::new(Vec::new());
     println!(
         "{:<12} {:>10} {:>8} {:>8}",
         "target", "inputs", "a second", "covered"
     );
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let Some(name) = waiting.lock().ok().and_then(|mut w| w.pop_front()) else {
-                        return;
-                    };
-                    if let Err(error) = fuzz(&place, &name, share.max(1)) {
-                        println!("{name}: {error:#}");
-                        if let Ok(mut failed) = failed.lock() {
-                            failed.push(name);
-                        }
-                    }
-                }
-            });
+    let outcomes = side_by_side(&chosen, workers, |name| {
+        let outcome = fuzz(&place, name, share.max(1));
+        if let Err(error) = &outcome {
+            println!("{name}: {error:#}");
         }
+        outcome
     });
-    let failed = failed.into_inner().unwrap_or_default();
+    let failed: Vec<_> = chosen
+        .iter()
+        .zip(outcomes)
+        .filter(|(_, outcome)| outcome.is_err())
+        .map(|(name, _)| name.as_str())
+        .collect();
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     println!(
         "fuzz: all well, after {:.0} s",

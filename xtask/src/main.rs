@@ -13,6 +13,7 @@ mod object;
 mod run;
 mod setup;
 mod sh;
+mod side_by_side;
 mod soak;
 mod test;
 mod tidy;
