@@ -19,7 +19,7 @@ use std::{
 use anyhow::ensure;
 use stallscope::collect::recording::Recording;
 
-pub use judge::{Cause, Expected, Outcome, Truth, judge};
+pub use judge::{Cause, Expected, Fault, Outcome, Truth, judge};
 pub use table::{Row, Verdict, markdown, text};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Outcome;
+use super::{Fault, Outcome};
 use crate::stolen;
 
 /// A run in short.
@@ -17,7 +17,7 @@ pub struct Row {
     /// Its numbers beside those of others.
     pub truths: Vec<String>,
     /// What is wrong; nothing: it is as it should be.
-    pub faults: Vec<String>,
+    pub faults: Vec<Fault>,
     /// How long it took.
     pub took: Duration,
     /// Share of the CPU time that the hypervisor took away meanwhile, see [`stolen`].
@@ -29,7 +29,7 @@ pub struct Row {
 pub enum Verdict {
     /// All is as it should be.
     Good,
-    /// Not all is, but the machine was taken away meanwhile: not judged.
+    /// Not all is, but the machine was taken away meanwhile, which may be why: not judged.
     Disturbed,
     /// Not all is.
     Wrong,
@@ -70,9 +70,10 @@ impl Row {
 
     /// Is all as it should be?
     pub fn verdict(&self) -> Verdict {
+        let excused = self.stolen > stolen::MUCH && self.faults.iter().all(|f| f.excusable);
         match self.faults.is_empty() {
             true => Verdict::Good,
-            false if self.stolen > stolen::MUCH => Verdict::Disturbed,
+            false if excused => Verdict::Disturbed,
             false => Verdict::Wrong,
         }
     }
@@ -111,7 +112,7 @@ pub fn text(rows: &[Row]) -> String {
             row.found
         ));
         for fault in &row.faults {
-            out.push_str(&format!("    {fault}\n"));
+            out.push_str(&format!("    {}\n", fault.says));
         }
     }
     out
@@ -125,7 +126,8 @@ pub fn markdown(rows: &[Row]) -> String {
     for row in rows {
         let mut verdict = row.says("ok", "**wrong**");
         if row.verdict() != Verdict::Good {
-            verdict += &format!(": {}", row.faults.join("; "));
+            let faults: Vec<&str> = row.faults.iter().map(|f| &*f.says).collect();
+            verdict += &format!(": {}", faults.join("; "));
         }
         let cells = [
             row.name.clone(),
