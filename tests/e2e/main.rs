@@ -189,12 +189,61 @@ const GUEST: &[&str] = &[
     "signals::a_slow_journal_is_named_with_who_waits",
 ];
 
+/// What `--quick` runs, in `cargo xtask test`: a case for each command and each signal, healthy servers, and how the tool ends. Those
+/// that the quick subset of the lab plays as well, and those that wait for minutes, are left to `cargo xtask test --all`.
+const QUICK: &[&str] = &[
+    "slow::many_calls_kept_alive_over_kept_fastcgi",
+    "slow::drawn_numbers_over_tcp",
+    "saturated::requests_wait_in_a_unix_queue",
+    "healthy::every_request_is_counted",
+    "healthy::an_idle_pool_has_no_finding",
+    "other_servers::gunicorn_is_known_by_behaviour",
+    "other_servers::a_redis_like_peer_opened_before_attach_is_named",
+    "tcp_half_closed::the_peer_that_does_not_close_is_named_with_who_holds",
+    "tcp_queues::dropped_handshakes_equal_the_kernels_counter",
+    "tcp_queues::refused_unix_connects_equal_the_clients_count",
+    "tcp_gaps::a_tcp_listener_that_restarts",
+    "tcp_census::a_still_table_equals_ss_and_proc",
+    "tcp_census::a_flood_of_addresses_is_bounded_and_complete",
+    "tcp_command::events_show_each_transition_with_its_owner",
+    "tcp_command::another_namespace_is_watched_from_outside",
+    "tcp_command::without_rights_it_says_so_in_one_line",
+    "tcp_command::nothing_is_left_after_its_end_or_kill_9",
+    "udp_overflow::a_slow_reader_is_named_over_ipv6",
+    "udp_overflow::the_command_says_the_same",
+    "signals::a_silent_name_server_is_named_with_the_time_that_it_costs",
+    "signals::a_storm_of_small_files_is_counted_with_its_directory",
+    "files_storm::refused_creations_name_who_and_where",
+    "count::count_equals_the_program_and_bpftrace",
+    "count::count_takes_what_it_is_asked_for",
+    "view::it_shows_the_pool_and_keys_change_the_screen",
+    "view::without_a_terminal_it_says_what_to_do",
+    "replay::a_replay_says_what_the_run_said_byte_for_byte",
+    "otlp::metrics_and_an_incident_arrive_by_http",
+    "otlp::what_is_wrong_with_the_collectors_address_is_said_at_once",
+    "service::the_units_capabilities_are_enough_and_some_are_given_up",
+    "watch::a_pool_that_is_gone_and_back_is_watched_again",
+    "watch::a_bad_configuration_changes_nothing",
+    "serve::what_it_counts_equals_the_access_log_and_the_peer",
+    "serve::only_what_is_asked_rightly_is_answered",
+    "serve::what_cannot_be_served_is_one_line_before_anything_is_attached",
+    "ends::the_text_report_names_the_cause_and_holds_no_raw_bytes",
+    "ends::kill_9_leaves_nothing",
+    "ends::the_oom_killer_leaves_nothing",
+];
+
 fn main() -> ExitCode {
-    let guest = std::env::args().any(|arg| arg == "--guest");
-    let wanted = |test: &&harness::Test| !guest || GUEST.contains(&test.name);
+    let subset = std::env::args().find_map(|arg| match arg.as_str() {
+        "--guest" => Some(("GUEST", GUEST)),
+        "--quick" => Some(("QUICK", QUICK)),
+        _ => None,
+    });
+    let wanted = |test: &&harness::Test| subset.is_none_or(|(_, names)| names.contains(&test.name));
     let tests: Vec<harness::Test> = TESTS.iter().filter(wanted).copied().collect();
-    if guest && tests.len() != GUEST.len() {
-        eprintln!("e2e: GUEST names a case that does not exist");
+    if let Some((list, names)) = subset
+        && tests.len() != names.len()
+    {
+        eprintln!("e2e: {list} names a case that does not exist");
         return ExitCode::FAILURE;
     }
     harness::run("e2e", &tests, otlp_collector::prepare)

@@ -2,7 +2,8 @@
 //!
 //! libtest runs cases on threads; workloads here are forked children, which die with the thread that made
 //! them, and two attached tools would see each other. The command line is libtest's where it matters:
-//! `[FILTER...] [--exact] [--list]`; other options are ignored.
+//! `[FILTER...] [--exact] [--list]`; of our own is `--dealt=K/N`, every N-th case from the K-th on, which divides the cases among
+//! machines. Other options are ignored.
 //!
 //! Two kinds of failure may be the machine's, and have the case run again at once. Any other is tried once more at the end of the
 //! run, if such cases are few. The run says which cases needed it, and why, and fails when they are many.
@@ -125,14 +126,53 @@ const REPEATED: usize = 10;
 /// machine are not always in time. When more fail, it is no accident. Each is named, with what it failed of.
 const LATER: usize = 3;
 
+/// Which of the cases are ours where they are dealt to several machines, one after the other: every one but for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hand {
+    first: usize,
+    of: usize,
+}
+
+impl Default for Hand {
+    fn default() -> Self {
+        Self { first: 0, of: 1 }
+    }
+}
+
+impl Hand {
+    /// From `K/N`.
+    fn of(text: &str) -> Option<Self> {
+        let (first, of) = text.split_once('/')?;
+        let (first, of) = (first.parse().ok()?, of.parse().ok()?);
+        (first < of).then_some(Self { first, of })
+    }
+
+    fn has(self, n: usize) -> bool {
+        n % self.of == self.first
+    }
+}
+
 /// Runs the cases that the command line asks for and prints one line each. `prepare` comes before the first:
 /// what it leaves open is shared by the cases and no leak.
 pub fn run(suite: &str, tests: &[Test], prepare: fn() -> anyhow::Result<()>) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = args.iter().filter(|a| !a.starts_with("--")).collect();
     let exact = args.iter().any(|a| a == "--exact");
+    let hand = match args.iter().find_map(|a| a.strip_prefix("--dealt=")) {
+        None => Hand::default(),
+        Some(text) => match Hand::of(text) {
+            Some(hand) => hand,
+            None => {
+                eprintln!("{suite}: --dealt={text} is not K/N, with K from 0 to N - 1");
+                return ExitCode::from(101);
+            }
+        },
+    };
     let chosen: Vec<&Test> = tests
         .iter()
+        .enumerate()
+        .filter(|(n, _)| hand.has(*n))
+        .map(|(_, test)| test)
         .filter(|t| {
             filters.is_empty()
                 || filters.iter().any(|f| {
@@ -514,6 +554,21 @@ mod tests {
         assert!(says(once(&leaks, &place)));
         // What was open before is no leak of a later case.
         assert!(!says(once(&tidy, &place)));
+    }
+
+    #[test]
+    fn dealt_cases_are_each_somebodys_and_only_one_s() {
+        let hands: Vec<Hand> = ["0/3", "1/3", "2/3"]
+            .into_iter()
+            .filter_map(Hand::of)
+            .collect();
+        for n in 0..20 {
+            assert_eq!(hands.iter().filter(|hand| hand.has(n)).count(), 1);
+            assert!(Hand::default().has(n));
+        }
+        for wrong in ["3/3", "0/0", "1", "a/3", "-1/3"] {
+            assert_eq!(Hand::of(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! `test`: every test there is, on the freshly built kernel object, with one summary at the end.
+//! `test`: the tests, on the freshly built kernel object, with one summary at the end.
+//!
+//! Without `--all` it is what fits into half an hour on two CPUs: every unit test, every kernel test on this machine's kernel and each
+//! once more on one of the kernels in QEMU, and of what needs real servers a case of each kind.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,6 +16,9 @@ use crate::{build, dist, object, setup, sh};
 /// Options of `test`.
 #[derive(clap::Args)]
 pub struct Options {
+    /// Every end-to-end case, every kernel test and the scenarios on every kernel, the whole lab, and fuzzing: some two hours
+    #[arg(long)]
+    all: bool,
     /// Leave out the matrix of kernels in QEMU
     #[arg(long)]
     no_vm: bool,
@@ -32,13 +38,23 @@ pub fn run(options: &Options) -> Result<()> {
     if !options.no_root {
         setup::test_packages()?;
         let binary = build::static_stallscope(&object)?;
-        stages.push(kernel(options, &object, &binary)?);
+        let of_root = Root::new(options, &object, &binary)?;
+        stages.push(of_root.stage("kernel tests", &["--lib", "--test=kernel"], &[])?);
+        // What is asked for by its name is run, whichever subset it is in.
+        let quick: &[&str] = match options.all || !options.arguments.is_empty() {
+            true => &[],
+            false => &["--quick"],
+        };
+        stages.push(of_root.stage("end-to-end tests", &["--test=e2e"], quick)?);
         if options.arguments.is_empty() {
-            stages.push(lab()?);
+            stages.push(lab(options.all)?);
         }
         if !options.no_vm {
-            stages.push(matrix(&object, &binary)?);
+            stages.push(matrix(options, &object, &binary)?);
         }
+    }
+    if options.all && options.arguments.is_empty() {
+        stages.push(fuzz()?);
     }
     summary(&stages, start.elapsed())
 }
@@ -53,57 +69,91 @@ fn unit(options: &Options, object: &Path) -> Result<Stage> {
     Stage::run("unit tests", &mut cargo)
 }
 
-/// Tests that attach to this machine's kernel, and those on real servers.
-fn kernel(options: &Options, object: &Path, binary: &Path) -> Result<Stage> {
-    let mut cargo = sh::cargo();
-    cargo
-        .args([
-            "test",
-            "--locked",
-            "--no-fail-fast",
-            "--package=probe-tests",
-            "--",
-        ])
-        .args(&options.arguments)
-        .env(object::VARIABLE, object)
-        .env("STALLSCOPE_BIN", binary);
-    if !sh::is_root() {
-        if sh::find("sudo").is_none() {
-            bail!(
-                "the kernel tests need root, and there is no sudo: run as root, or with --no-root"
-            );
-        }
-        println!("test: the kernel tests need root: they run through sudo");
-        let variable = format!(
-            "CARGO_TARGET_{}_RUNNER",
-            dist::host()?.to_uppercase().replace('-', "_")
-        );
-        cargo.env(variable, "sudo -E");
-    }
-    Stage::run("kernel and end-to-end tests", &mut cargo)
+/// How tests are run that attach to this machine's kernel.
+struct Root<'a> {
+    options: &'a Options,
+    object: &'a Path,
+    binary: &'a Path,
+    /// The variable that has cargo start programs by another one.
+    runner: Option<String>,
 }
 
-/// A scenario of each kind, with numbers that are the same each time: what fails can be played again.
-fn lab() -> Result<Stage> {
+impl<'a> Root<'a> {
+    fn new(options: &'a Options, object: &'a Path, binary: &'a Path) -> Result<Self> {
+        let runner = match sh::is_root() {
+            true => None,
+            false if sh::find("sudo").is_none() => bail!(
+                "the kernel tests need root, and there is no sudo: run as root, or with --no-root"
+            ),
+            false => {
+                println!("test: the kernel tests need root: they run through sudo");
+                let host = dist::host()?.to_uppercase().replace('-', "_");
+                Some(format!("CARGO_TARGET_{host}_RUNNER"))
+            }
+        };
+        Ok(Self {
+            options,
+            object,
+            binary,
+            runner,
+        })
+    }
+
+    /// These targets of the tests' package, with these arguments beside the caller's.
+    fn stage(&self, name: &'static str, targets: &[&str], arguments: &[&str]) -> Result<Stage> {
+        let mut cargo = sh::cargo();
+        cargo
+            .args([
+                "test",
+                "--locked",
+                "--no-fail-fast",
+                "--package=probe-tests",
+            ])
+            .args(targets)
+            .arg("--")
+            .args(arguments)
+            .args(&self.options.arguments)
+            .env(object::VARIABLE, self.object)
+            .env("STALLSCOPE_BIN", self.binary);
+        if let Some(variable) = &self.runner {
+            cargo.env(variable, "sudo -E");
+        }
+        Stage::run(name, &mut cargo)
+    }
+}
+
+/// Scenarios with numbers that are the same each time, so that what fails can be played again: one of each kind, or all.
+fn lab(all: bool) -> Result<Stage> {
     const SEED: &str = "1";
     let (program, _) = build::with_stallscope("lab")?;
     let Some(mut lab) = sh::as_root(&program) else {
         bail!("the lab needs root, and there is no sudo: run as root, or with --no-root");
     };
     sh::clean_library_path(&mut lab);
-    lab.args(["--quick", "--seed", SEED]);
+    lab.args([if all { "--all" } else { "--quick" }, "--seed", SEED]);
     Stage::run("incidents on real servers", &mut lab)
 }
 
-/// The same kernel tests on Debian's kernels in QEMU.
-fn matrix(object: &Path, binary: &Path) -> Result<Stage> {
-    let own: PathBuf = std::env::current_exe()?;
-    let mut vm = Command::new(own);
-    vm.arg("vm")
-        .current_dir(sh::root())
+/// The same kernel tests on Debian's kernels in QEMU: each on one of them, or all on each, with the scenarios.
+fn matrix(options: &Options, object: &Path, binary: &Path) -> Result<Stage> {
+    let mut vm = own("vm")?;
+    vm.arg(if options.all { "--scenarios" } else { "--deal" })
         .env(object::VARIABLE, object)
         .env("STALLSCOPE_BIN", binary);
     Stage::run("matrix of kernels in QEMU", &mut vm)
+}
+
+/// Every parser of outside bytes for a few seconds.
+fn fuzz() -> Result<Stage> {
+    Stage::run("fuzzing", own("fuzz")?.args(["--seconds", "60"]))
+}
+
+/// Another verb of this program.
+fn own(verb: &str) -> Result<Command> {
+    let program: PathBuf = std::env::current_exe()?;
+    let mut command = Command::new(program);
+    command.arg(verb).current_dir(sh::root());
+    Ok(command)
 }
 
 /// What became of one stage.

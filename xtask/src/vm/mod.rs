@@ -45,6 +45,9 @@ pub struct Options {
     /// Also run the binary on workloads that have each signal's trouble
     #[arg(long, conflicts_with = "exec")]
     scenarios: bool,
+    /// Deal the tests to the kernels: each runs on one of them, and each kernel has its part of them
+    #[arg(long, conflicts_with_all = ["exec", "all"])]
+    deal: bool,
     /// Tests and scenarios on every kernel, 7.x included; writes docs/kernel-matrix.md
     #[arg(long, conflicts_with_all = ["exec", "kernel", "filter"])]
     all: bool,
@@ -68,16 +71,18 @@ pub fn run(options: &Options) -> Result<()> {
     let programs = Programs::make(options, &cache)?;
     let qemu = Qemu::find(&cache)?;
     // One after the other, as apt's cache is one.
+    let of = kernels.len();
     let images: Vec<_> = kernels
         .into_iter()
-        .map(|kernel| (kernel, kernel.image(&cache)))
+        .enumerate()
+        .map(|(n, kernel)| (kernel, kernel.image(&cache), jobs(options, n, of)))
         .collect();
-    let outcomes = side_by_side(&images, guests_at_once(options), |(kernel, image)| {
+    let outcomes = side_by_side(&images, guests_at_once(options), |(kernel, image, jobs)| {
         let image = image.as_ref().map_err(|e| format!("{e:#}"))?;
-        boot(options, kernel, image, &qemu, &programs, &cache).map_err(|e| format!("{e:#}"))
+        boot(options, kernel, image, jobs, &qemu, &programs, &cache).map_err(|e| format!("{e:#}"))
     });
     let (mut bad, mut rows) = (Vec::new(), Vec::new());
-    for ((kernel, _), outcome) in images.iter().zip(outcomes) {
+    for ((kernel, ..), outcome) in images.iter().zip(outcomes) {
         let good = match outcome {
             Ok((good, row)) => {
                 rows.push(row);
@@ -152,12 +157,13 @@ fn boot(
     options: &Options,
     kernel: &Kernel,
     image: &Image,
+    jobs: &str,
     qemu: &Qemu,
     programs: &Programs,
     cache: &Path,
 ) -> Result<(bool, matrix::Row)> {
     let initramfs = cache.join(format!("initramfs-{}", kernel.name));
-    fs::write(&initramfs, programs.archive(image, &jobs(options))?)
+    fs::write(&initramfs, programs.archive(image, jobs)?)
         .with_context(|| format!("cannot write {}", initramfs.display()))?;
     let log = cache.join(format!("console-{}.log", kernel.name));
     let limit = Duration::from_secs(options.timeout);
@@ -200,8 +206,8 @@ fn boot(
     Ok((verdict.good, row))
 }
 
-/// The guest's job list, one line each: name, program, arguments, between tabs.
-fn jobs(options: &Options) -> String {
+/// The job list of the `n`-th guest of so many, one line each: name, program, arguments, between tabs.
+fn jobs(options: &Options, n: usize, of: usize) -> String {
     if options.exec.is_some() {
         return format!("{}\t/bin/sh\t/{}\n", verdict::EXEC, programs::SCRIPT);
     }
@@ -210,8 +216,12 @@ fn jobs(options: &Options) -> String {
         .as_ref()
         .map(|f| format!("\t{f}"))
         .unwrap_or_default();
+    let dealt = match options.deal {
+        true => format!("\t--dealt={n}/{of}"),
+        false => String::new(),
+    };
     let mut jobs = format!(
-        "{}\t/bin/stallscope\tdoctor\t--json\n{}\t/bin/{}{filter}\n",
+        "{}\t/bin/stallscope\tdoctor\t--json\n{}\t/bin/{}{dealt}{filter}\n",
         verdict::DOCTOR,
         verdict::TESTS,
         programs::TESTS
