@@ -40,7 +40,8 @@ which the file system has one inode (16 KiB on an ordinary ext4), at the median.
 What is many follows from what it costs. It is a warning when requests create at least 100 files each; when \
 the team waits for fsync on what it creates, for a fifth of its request time, or all together for a second \
 in each second; when the team's files end the inodes (rule S03); or when it gives most of the work to a \
-journal that others wait for (rule S01). Without such a cost, at least 100 files a second, or 20 for each \
+journal that is waited for (rule S01), and it is their number that makes the work: at least 20 in each request, or \
+in each fsync where there are no requests, or an fsync for each. Without such a cost, at least 100 files a second, or 20 for each \
 request, are an info.
 
 Fewer than 100 files in the window are never a finding. Builds, archives that are unpacked, mail queues and \
@@ -71,7 +72,7 @@ files for each request are not told.",
 /// A request that creates so many files spends 2 to 10 ms of CPU on that alone (20 to 100 µs each), as much as
 /// an ordinary page takes altogether.
 const PER_REQUEST: f64 = 100.0;
-/// A request with a session, a lock and a few uploads stays below.
+/// A request with a session, a lock and a few uploads stays below, and what is synced at once by a mail queue or a database.
 const PER_REQUEST_SOME: f64 = 20.0;
 /// Fewer requests do not show that each of them does it: one of them may have unpacked an archive.
 const MIN_REQUESTS: u64 = 3;
@@ -224,6 +225,21 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Is there an fsync for most of the files?
+    fn are_synced(&self) -> bool {
+        let work = self.work();
+        work.syncs.count as f64 >= SYNCED * work.created as f64
+    }
+
+    /// Would fewer files be less to wait for? Whoever syncs a few files at once waits for the disk, and would for one of them.
+    fn number_matters(&self) -> bool {
+        let work = self.work();
+        let syncs = work.syncs.count;
+        let for_each_sync = || (syncs > 0).then(|| work.created as f64 / syncs as f64);
+        let at_once = self.per_request().or_else(for_each_sync);
+        self.are_synced() || at_once.is_none_or(|n| n >= PER_REQUEST_SOME)
+    }
+
     fn pays(&self, cost: Cost) -> bool {
         let work = self.work();
         match cost {
@@ -240,12 +256,14 @@ impl<'a> Case<'a> {
                     && work.created as f64 >= MOST * all as f64
                     && inode_exhaustion::warns_of_inodes(self.window, work.device)
             }
-            Cost::Journal => journal_stall::share_of(self.window, work.device, &work.team) >= MOST,
+            Cost::Journal => {
+                self.number_matters()
+                    && journal_stall::share_of(self.window, work.device, &work.team) >= MOST
+            }
             Cost::Sync => {
-                let synced = work.syncs.count as f64 >= SYNCED * work.created as f64;
                 let (cost, of_requests) = self.sync_cost();
                 let limit = if of_requests { SYNC_SHARE } else { SYNC_LOAD };
-                synced && cost >= limit && !self.in_memory()
+                self.are_synced() && cost >= limit && !self.in_memory()
             }
             Cost::Request => self.per_request().is_some_and(|n| n >= PER_REQUEST),
             Cost::None => false,

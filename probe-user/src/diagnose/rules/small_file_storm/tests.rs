@@ -192,6 +192,24 @@ fn files_that_keep_a_journal_busy_are_the_cause_of_its_stall() {
 }
 
 #[test]
+fn a_few_files_for_each_fsync_are_not_what_a_slow_journal_is_slow_of() {
+    let with_syncs = |created| {
+        let mut storm = css(created);
+        storm.syncs = Timed::of(&[(420 * MS, 30)]);
+        let mut window = with(storm);
+        let stalled = journal::fixture::window_with(journal::fixture::sick());
+        window.journal = stalled.journal;
+        window.probes.extend(stalled.probes);
+        let all = engine::run(&window).findings.into_iter();
+        all.map(|f| f.rule.id).collect::<Vec<_>>()
+    };
+    // Four for each: it would wait for the disk with one of them, too.
+    assert_eq!(with_syncs(120), ["S01"]);
+    // Forty for each: the disk waits for them.
+    assert_eq!(with_syncs(1200), ["S02"]);
+}
+
+#[test]
 fn sizes_that_are_not_known_lower_the_confidence() {
     let mut storm = css(6300);
     storm.sizes = Default::default();
