@@ -73,32 +73,32 @@ impl Server {
         let Some(listener) = listener else {
             return std::future::pending().await;
         };
-        loop {
-            let Some(place) = self.place().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let _ = stream.set_nodelay(true);
-                    tokio::spawn(self.clone().connection(stream, place, true));
-                }
-                Err(error) => breathe(&error).await,
-            }
-        }
+        let accept = async || {
+            let (stream, _) = listener.accept().await?;
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        };
+        self.each(accept, true).await;
     }
 
     async fn unix(&self, listener: Option<UnixListener>) {
         let Some(listener) = listener else {
             return std::future::pending().await;
         };
-        loop {
-            let Some(place) = self.place().await else {
-                return;
-            };
-            match listener.accept().await {
-                // Who may open it is what the file's mode says: it needs no TLS.
-                Ok((stream, _)) => {
-                    tokio::spawn(self.clone().connection(stream, place, false));
+        // Who may open it is what the file's mode says: it needs no TLS.
+        self.each(async || Ok(listener.accept().await?.0), false)
+            .await;
+    }
+
+    /// Serves each connection that `accept` gives.
+    async fn each<S>(&self, accept: impl AsyncFn() -> io::Result<S>, encrypt: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        while let Some(place) = self.place().await {
+            match accept().await {
+                Ok(stream) => {
+                    tokio::spawn(self.clone().connection(stream, place, encrypt));
                 }
                 Err(error) => breathe(&error).await,
             }
