@@ -26,6 +26,7 @@ mod variant;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use probe_tests::stolen::Ticks;
 use serde_json::{Map, Value, json};
 
 const USAGE: &str = "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | \
@@ -34,7 +35,8 @@ const USAGE: &str = "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | \
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = match words.as_slice() {
+    let ticks = Ticks::now();
+    let mut result = match words.as_slice() {
         ["overhead", rounds, sample_ms, stallscope] => overhead::run(
             number(rounds)?,
             sample_ms.parse().context("the length of a sample")?,
@@ -59,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         }
         _ => anyhow::bail!("{USAGE}"),
     };
+    result["stolen"] = json!(ticks.share_since());
     println!("{result}");
     Ok(())
 }

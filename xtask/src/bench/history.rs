@@ -144,6 +144,7 @@ fn about(measured: &Value) -> Value {
         "cpus": measured["cpus"],
         "load": measured["load"],
         "disturbed_blocks": measured["disturbed_blocks"],
+        "stolen": measured["stolen"],
     })
 }
 
@@ -218,9 +219,12 @@ fn page(runs: &[Value]) -> String {
          differ among themselves. docs/bench.md says what each is; the file has every run, and the spread of each number.\n"
     );
     for run in shown {
+        // Earlier runs did not look.
+        let stolen = run["stolen"].as_f64();
+        let stolen = stolen.map(|s| format!(", {:.0} % of the CPU time stolen", s * 100.0));
         let _ = write!(
             out,
-            "\n- {} `{}`: {} CPUs, {}, Linux {}, load average {}, {} disturbed blocks",
+            "\n- {} `{}`: {} CPUs, {}, Linux {}, load average {}, {} disturbed blocks{}",
             word(run, "date"),
             word(run, "commit"),
             word(run, "cpus"),
@@ -228,6 +232,7 @@ fn page(runs: &[Value]) -> String {
             word(run, "kernel"),
             word(run, "load"),
             word(run, "disturbed_blocks"),
+            stolen.unwrap_or_default(),
         );
         for (name, text) in run["worse"].as_object().unwrap_or(&Map::new()) {
             let _ = write!(out, "\n  - worse: {name}: {}", text.as_str().unwrap_or("?"));

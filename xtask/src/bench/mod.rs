@@ -208,7 +208,7 @@ impl What {
 fn everything(options: &Options) -> Result<()> {
     let programs = Programs::build()?;
     let (mut keys, mut failed, mut missed) = (Vec::new(), Vec::new(), 0);
-    let (mut about, mut disturbed) = (None, 0);
+    let (mut about, mut disturbed, mut stolen) = (None, 0, 0.0_f64);
     let begun = Instant::now();
     for verb in ["overhead"]
         .into_iter()
@@ -224,6 +224,7 @@ fn everything(options: &Options) -> Result<()> {
                 );
                 missed += judged.missed();
                 disturbed += measured["disturbed_blocks"].as_u64().unwrap_or(0);
+                stolen = stolen.max(measured["stolen"].as_f64().unwrap_or(0.0));
                 if !options.no_page {
                     write(&judged)?;
                 }
@@ -242,6 +243,7 @@ fn everything(options: &Options) -> Result<()> {
     );
     let mut about = about.context("nothing could be measured")?;
     about["disturbed_blocks"] = disturbed.into();
+    about["stolen"] = stolen.into();
     let worse = history::add(&about, &history::kept(keys), options.no_page)?;
     for line in &worse {
         println!("WARNING: worse than before: {line}");

@@ -388,6 +388,9 @@ impl Report {
     }
 }
 
+/// With less of its CPU time taken away, a share, a machine is steady enough for medians of ratios.
+const STOLEN: f64 = 0.02;
+
 /// On what, how, and what stood in the way.
 pub fn head(measured: &Value, how: &str) -> Vec<String> {
     let text = |key: &str| measured[key].as_str().unwrap_or("unknown").to_owned();
@@ -413,6 +416,12 @@ pub fn head(measured: &Value, how: &str) -> Vec<String> {
         lines.push(format!(
             "DISTURBED: in {n} of {} blocks other tracing programs were loaded on this machine, which adds to every number",
             measured["blocks"]
+        ));
+    }
+    if let Some(stolen @ STOLEN..) = measured["stolen"].as_f64() {
+        lines.push(format!(
+            "DISTURBED: the hypervisor took {:.0} % of the CPU time, which adds to every time",
+            stolen * 100.0
         ));
     }
     lines
