@@ -35,6 +35,9 @@ pub struct Options {
 
 /// Builds everything and plays.
 pub fn run(options: &Options) -> Result<()> {
+    // Of what is built now, whatever is committed until the end.
+    let head = || sh::output(Command::new("git").args(["rev-parse", "--short", "HEAD"]));
+    let commit = options.write.then(head).transpose()?;
     setup::test_packages()?;
     // It finds stallscope beside itself.
     let (program, _) = build::with_stallscope("lab")?;
@@ -61,24 +64,20 @@ pub fn run(options: &Options) -> Result<()> {
         command.arg("--markdown").arg(&table);
     }
     let played = sh::run(&mut command);
-    if options.write {
-        write(options, &fs::read_to_string(&table).context("the table")?)?;
+    if let Some(commit) = commit {
+        let table = fs::read_to_string(&table).context("the table")?;
+        write(options, &commit, &table)?;
     }
     played
 }
 
 /// Writes the document that holds the table. Healthy servers take hours to be played with twenty seeds: what earlier sittings gave
 /// stays below, each with the code it was about.
-fn write(options: &Options, table: &str) -> Result<()> {
+fn write(options: &Options, commit: &str, table: &str) -> Result<()> {
     let name = if options.all { "lab" } else { "lab-healthy" };
     let what = if options.all { "--all" } else { "--healthy" };
-    let said = |program: &str, arguments: &[&str]| -> Result<String> {
-        let output = Command::new(program).args(arguments).output();
-        let output = output.with_context(|| format!("cannot run {program}"))?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let (date, kernel) = (said("date", &["+%F"])?, said("uname", &["-r"])?);
-    let commit = said("git", &["rev-parse", "--short", "HEAD"])?;
+    let date = sh::output(Command::new("date").arg("+%F"))?;
+    let kernel = sh::output(Command::new("uname").arg("-r"))?;
     let path = sh::root().join("docs").join(name).with_extension("md");
     let earlier = match fs::read_to_string(&path) {
         Ok(text) if !options.all => sections(&text).to_owned(),
@@ -89,12 +88,15 @@ fn write(options: &Options, table: &str) -> Result<()> {
          Each seed draws the numbers and the names of its run; `cargo xtask lab SCENARIO --seed N` plays it again and shows its report. *Found* \n\
          are the causes at warning or above, with what hangs below them; *beside others* compares numbers of the report with those of whoever \n\
          is named.\n\n\
-         ## {date}, Linux {kernel}, at {commit}\n\n{table}{earlier}",
+         ## {}, Linux {}, at {}\n\n{table}{earlier}",
         if options.all {
             "The lab"
         } else {
             "Healthy servers"
         },
+        date.trim(),
+        kernel.trim(),
+        commit.trim(),
     );
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
