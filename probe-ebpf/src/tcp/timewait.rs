@@ -1,10 +1,11 @@
 //! How long sockets really stay in FIN_WAIT_2 and TIME_WAIT, where the kernel has kprobes.
 //!
 //! The kernel swaps a socket for a small timewait object, which no tracepoint shows (net/ipv4: tcp_minisocks.c,
-//! inet_timewait_sock.c; alike from 5.10 to 6.12). These functions are called from other files, or through a pointer:
+//! inet_timewait_sock.c; alike from 5.10 to 7.2). These functions are called from other files, or through a pointer:
 //!
 //! | function | when |
 //! |---|---|
+//! | `inet_twsk_hashdance_schedule(tw, ...)` | the object begins; 6.10 and later, where the next one may be inlined in it (it is in Debian's 7.2) |
 //! | `__inet_twsk_schedule(tw, timeo, rearm)` | `rearm` 0: the object begins; 1: its timer is set anew, also when a FIN made TIME_WAIT of FIN_WAIT_2 |
 //! | `tw_timer_handler(timer)` | its timer has run out |
 //! | `inet_twsk_deschedule_put(tw)` | it ends before: a new connection in its place, a reset |
@@ -45,6 +46,8 @@ struct Timewait {
     since_ns: u64,
     /// [`state::FIN_WAIT2`] or [`state::TIME_WAIT`].
     substate: u64,
+    /// Its begin was seen in `inet_twsk_hashdance_schedule`, and will be once more, unless that is inlined.
+    again: u64,
 }
 
 /// Timewait objects by address. User space sets the size.
@@ -59,6 +62,15 @@ static HANDED_OVER: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
 /// Stays in FIN_WAIT_2, and in TIME_WAIT.
 #[map]
 static TIMEWAIT_SUMS: Array<TimewaitSum> = Array::with_max_entries(2, 0);
+
+/// A timewait object begins.
+#[kprobe]
+pub fn on_timewait_begins(ctx: ProbeContext) -> u32 {
+    if let Some(tw) = ctx.arg::<u64>(0) {
+        begins(tw, 1);
+    }
+    0
+}
 
 /// A timewait object begins, or its timer is set anew.
 #[kprobe]
@@ -87,27 +99,35 @@ pub fn on_timewait_descheduled(ctx: ProbeContext) -> u32 {
 fn scheduled(ctx: &ProbeContext) -> Option<()> {
     let tw = ctx.arg::<u64>(0)?;
     // A bool is passed in the low byte; the rest of the register may hold anything.
-    let rearmed = ctx.arg::<u64>(2)? & 0xff != 0;
-    let substate = watched_substate(tw)?;
-    let now = mem::now_ns();
-    let timewait = Timewait {
-        since_ns: now,
-        substate,
-    };
-    if rearmed {
-        let row = TIMEWAITS.get_ptr_mut(tw)?;
-        // SAFETY: a live map value; the kernel handles one segment for an object after the other.
-        let before = unsafe { *row };
-        if before.substate == substate {
+    if ctx.arg::<u64>(2)? & 0xff != 0 {
+        return rearmed(tw);
+    }
+    if let Some(row) = TIMEWAITS.get_ptr_mut(tw) {
+        // SAFETY: a live map value; the function that began the object is still at it.
+        let again = unsafe { &mut (*row).again };
+        if core::mem::take(again) != 0 {
             return None;
         }
-        // SAFETY: as above.
-        unsafe { *row = timewait };
-        ended(before.substate, before.since_ns, now);
-        begun(substate);
-        return None;
     }
+    begins(tw, 0);
+    None
+}
+
+/// A function of its own, so that its caller's stack stays small.
+#[inline(never)]
+fn begins(tw: u64, again: u64) {
+    let _ = try_begins(tw, again);
+}
+
+#[inline(always)]
+fn try_begins(tw: u64, again: u64) -> Option<()> {
+    let substate = watched_substate(tw)?;
     begun(substate);
+    let timewait = Timewait {
+        since_ns: mem::now_ns(),
+        substate,
+        again,
+    };
     if TIMEWAITS.insert(tw, timewait, 0).is_err() {
         lost(loss::slot::TIMEWAITS_FULL);
     }
@@ -121,6 +141,28 @@ fn scheduled(ctx: &ProbeContext) -> Option<()> {
 }
 
 #[inline(always)]
+fn rearmed(tw: u64) -> Option<()> {
+    let substate = watched_substate(tw)?;
+    let now = mem::now_ns();
+    let row = TIMEWAITS.get_ptr_mut(tw)?;
+    // SAFETY: a live map value; the kernel handles one segment for an object after the other.
+    let before = unsafe { *row };
+    if before.substate == substate {
+        return None;
+    }
+    let timewait = Timewait {
+        since_ns: now,
+        substate,
+        again: 0,
+    };
+    // SAFETY: as above.
+    unsafe { *row = timewait };
+    ended(before.substate, before.since_ns, now);
+    begun(substate);
+    None
+}
+
+#[inline(always)]
 fn ends(tw: u64) -> Option<()> {
     let substate = watched_substate(tw)?;
     // SAFETY: copied out at once.
@@ -129,6 +171,7 @@ fn ends(tw: u64) -> Option<()> {
     let known = known.unwrap_or(Timewait {
         since_ns: 0,
         substate,
+        again: 0,
     });
     ended(known.substate, known.since_ns, mem::now_ns());
     Some(())

@@ -6,6 +6,7 @@ use aya::{
     Ebpf,
     maps::{MapError, ProgramArray},
     programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
+    sys::SyscallError,
 };
 use probe_common::{
     dns,
@@ -118,7 +119,7 @@ fn return_program(kind: u8) -> &'static str {
 pub fn attach_one(ebpf: &mut Ebpf, links: &mut Links, a: &Attachment) -> Result<(), String> {
     match a.category {
         probes::RAW => return attach_raw(ebpf, links, a.program, a.name),
-        probes::KPROBE => return attach_kprobe(ebpf, links, a.program, a.name),
+        probes::KPROBE => return attach_kprobe(ebpf, links, a),
         probes::CALLS => return attach_behind_calls(ebpf, a.program, a.name),
         _ => {}
     }
@@ -159,12 +160,8 @@ fn attach_raw(ebpf: &mut Ebpf, links: &mut Links, program: &str, name: &str) -> 
     }
 }
 
-fn attach_kprobe(
-    ebpf: &mut Ebpf,
-    links: &mut Links,
-    program: &str,
-    function: &str,
-) -> Result<(), String> {
+fn attach_kprobe(ebpf: &mut Ebpf, links: &mut Links, a: &Attachment) -> Result<(), String> {
+    let (program, function) = (a.program, a.name);
     let kprobe: &mut KProbe = ebpf
         .program_mut(program)
         .ok_or_else(|| format!("the object has no program {program}"))?
@@ -177,6 +174,11 @@ fn attach_kprobe(
     {
         Ok(link) => {
             links.add(link);
+            Ok(())
+        }
+        Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
+            if a.optional && io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
             Ok(())
         }
         Err(e) => Err(format!("kprobe {function}: {}", chain(&e))),

@@ -165,6 +165,7 @@ const PROBES: &[Probe] = &[
             "on_timewait_timer" "kprobe" "tw_timer_handler";
             "on_timewait_descheduled" "kprobe" "inet_twsk_deschedule_put";
             "on_timewait_scheduled" "kprobe" "__inet_twsk_schedule";
+            "on_timewait_begins" "kprobe" "inet_twsk_hashdance_schedule" optional;
         },
         members: members! {
             "sock_common" "skc_net" => offsets.skc_net;
