@@ -102,6 +102,33 @@ pub fn nothing_stays_after_the_end() -> anyhow::Result<()> {
     programs::wait_until_gone(&of_programs, &of_maps)
 }
 
+pub fn an_end_that_is_not_waited_for_leaves_nothing_either() -> anyhow::Result<()> {
+    let own = std::process::id();
+    let shared = programs::held_by(own);
+    let mut attached = stallscope::attach::attach(&stallscope::attach::Options::default())?;
+    attached.leave_behind();
+    let held = programs::held_by(own);
+    let (of_programs, of_maps) = (&held.0 - &shared.0, &held.1 - &shared.1);
+    ensure!(!of_programs.is_empty(), "nothing is loaded while attached");
+    drop(attached);
+    ensure!(programs::held_by(own) == shared, "the process holds them");
+    programs::wait_until_gone(&of_programs, &of_maps)?;
+    // Whoever let go of them is nobody's child, and ends.
+    let holder = || {
+        let comms = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        comms
+            .filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok())
+            .any(|comm| comm.trim() == "stallscope-end")
+    };
+    for _ in 0..500 {
+        if !holder() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    anyhow::bail!("a process is left behind for 10 s after its programs are gone")
+}
+
 pub fn nothing_stays_after_kill_9() -> anyhow::Result<()> {
     use std::io::{BufRead as _, BufReader};
     let exe = std::env::current_exe()?;

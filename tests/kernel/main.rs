@@ -226,6 +226,7 @@ const TESTS: &[harness::Test] = tests! {
         a_full_thread_table_is_counted,
         hostile_names_come_through_as_bytes,
         nothing_stays_after_the_end,
+        an_end_that_is_not_waited_for_leaves_nothing_either,
         nothing_stays_after_kill_9,
     }
 };

@@ -137,10 +137,11 @@ pub fn handles(pid: u32, signal: i32) -> bool {
         .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// Waits until the kernel has freed all of these (it does so a moment after the last reference is gone).
+/// Waits until the kernel has freed all of these. It does so a moment after the last reference is gone; for each tracepoint it waits
+/// for grace periods before, which nobody may be waiting for (`attach::Attached::leave_behind`).
 pub fn wait_until_gone(of_programs: &BTreeSet<u32>, of_maps: &BTreeSet<u32>) -> anyhow::Result<()> {
     let mut left = Default::default();
-    for _ in 0..500 {
+    for _ in 0..3000 {
         left = (&programs() & of_programs, &maps() & of_maps);
         if left.0.is_empty() && left.1.is_empty() {
             return Ok(());
@@ -148,7 +149,7 @@ pub fn wait_until_gone(of_programs: &BTreeSet<u32>, of_maps: &BTreeSet<u32>) -> 
         std::thread::sleep(Duration::from_millis(20));
     }
     anyhow::bail!(
-        "still loaded after 10 s: programs {:?}, maps {:?}",
+        "still loaded after a minute: programs {:?}, maps {:?}",
         left.0,
         left.1
     )

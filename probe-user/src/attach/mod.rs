@@ -169,6 +169,12 @@ impl Attached {
     pub fn probes(&self) -> Vec<ProbeStatus> {
         self.probes.clone()
     }
+
+    /// Dropping it will not wait until the kernel has let go of every tracepoint, which takes seconds: a process of its own is left
+    /// behind for as long as that takes.
+    pub fn leave_behind(&mut self) {
+        self.links.leave_behind();
+    }
 }
 
 /// Loads and attaches. What runs for weeks must call it before there are other threads, as each of them has capabilities of its

@@ -77,7 +77,9 @@ impl Live {
     /// # Errors
     /// What attaching or following says.
     pub fn start(options: &Options, target: Target, started: Instant) -> Result<Self, Error> {
-        let mut collector = Collector::new(attach::attach(options)?)?;
+        let mut attached = attach::attach(options)?;
+        attached.leave_behind();
+        let mut collector = Collector::new(attached)?;
         let began = Instant::now();
         let (start_unix_ns, start_ns) = (own::unix_ns(), own::monotonic_ns());
         let known = target.pids()?;
