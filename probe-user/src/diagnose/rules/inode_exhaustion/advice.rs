@@ -92,8 +92,14 @@ fn more_inodes(case: &Case<'_>) -> Option<Remedy> {
     let mean = used_bytes.checked_div(used).unwrap_or(EXT4_RATIO);
     match fs.mount.fs_type.as_slice() {
         b"ext4" | b"ext3" | b"ext2" => {
-            let ratio = mean.next_power_of_two().clamp(SMALLEST_RATIO, EXT4_RATIO);
-            Some(Remedy {
+            let now = fs.total_bytes / fs.inodes.max(1);
+            // What is on it now may be large, as the small files are only coming.
+            let ratio = mean
+                .next_power_of_two()
+                .min(1 << (now / 2).max(1).ilog2())
+                .clamp(SMALLEST_RATIO, EXT4_RATIO);
+            let more = fs.total_bytes / ratio;
+            (more > fs.inodes).then(|| Remedy {
                 text: sentence![
                     "make it again with more inodes, mkfs.ext4 -i ",
                     ratio.to_string(),
@@ -103,9 +109,9 @@ fn more_inodes(case: &Case<'_>) -> Option<Remedy> {
                     "the files on it take ",
                     Quantity::bytes(mean),
                     " each on average; now there is an inode for ",
-                    Quantity::bytes(fs.total_bytes / fs.inodes.max(1)),
+                    Quantity::bytes(now),
                     ", and ",
-                    Quantity::count((fs.total_bytes / ratio) as f64),
+                    Quantity::count(more as f64),
                     " instead of ",
                     Quantity::count(fs.inodes as f64),
                     " then",

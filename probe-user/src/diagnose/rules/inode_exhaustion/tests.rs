@@ -273,6 +273,27 @@ fn remedies_come_safest_first() {
 }
 
 #[test]
+fn a_file_system_is_made_again_only_with_more_inodes() {
+    let mkfs = |bytes: u64| {
+        let fs = FileSystem {
+            total_bytes: bytes,
+            available_bytes: bytes / 10,
+            ..filling(1500, 30.0)
+        };
+        let text = remedies(&only(check(&with(fs, 300))));
+        let (_, rest) = text.split_once("mkfs.ext4 -i ")?;
+        let (ratio, _) = rest.split_once(':')?;
+        ratio.parse::<u64>().ok()
+    };
+    // Large files are on it so far, and it has an inode for each 32 kB: there will be one for half of that.
+    assert_eq!(mkfs(65_536 * 32_768), Some(16_384));
+    assert_eq!(mkfs(65_536 * 16_384), Some(8192));
+    // It has one for each block already.
+    assert_eq!(mkfs(65_536 * 4096), None);
+    assert_eq!(mkfs(65_536 * 3700), None);
+}
+
+#[test]
 fn without_its_probes_it_says_so() {
     let mut window = window_with(healthy());
     let off = |p: &mut crate::attach::ProbeStatus| p.state = State::Off("old kernel".to_owned());
