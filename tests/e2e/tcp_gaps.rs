@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use probe_tests::{
+    ensure_time,
     netns::Netns,
     report::{Report, diagnose, evidence, measured},
     sys::Addr,
@@ -61,7 +62,7 @@ fn restart(on: &Addr, errors: &[i32]) -> anyhow::Result<()> {
     );
     let length_s = measured(finding, "the longest time").context("no length")? / 1e9;
     let true_s = (log.back_ns - log.closed_ns) as f64 / 1e9;
-    ensure!(
+    ensure_time!(
         (length_s - true_s).abs() < EXACT_S,
         "it lasted {true_s:.4} s, it says {length_s:.4} s: {finding}"
     );

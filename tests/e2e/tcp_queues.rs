@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use probe_tests::{
+    ensure_time,
     netns::{self, Netns},
     report::{Report, diagnose, evidence},
     sys::Addr,
@@ -78,7 +79,7 @@ pub fn dropped_handshakes_equal_the_kernels_counter() -> anyhow::Result<()> {
     let accepted = evidence(finding, "accepted", "connections");
     ensure!(accepted == Some(FIT as f64), "{accepted:?}: {finding}");
     let wait_s = evidence(finding, "wait", "p50").context("no wait")? / 1e9;
-    ensure!(
+    ensure_time!(
         (1.3..3.0).contains(&wait_s),
         "they waited 1.4 s for accept(), it says {wait_s}"
     );

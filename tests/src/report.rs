@@ -6,9 +6,15 @@ use serde_json::Value;
 use crate::tool::{Output, Tool};
 
 /// Starts `diagnose --json` of a process; what it says of TCP is about all of the caller's network namespace.
+/// It counts when this returns.
 pub fn diagnose(pid: u32) -> anyhow::Result<Tool> {
     let pid = pid.to_string();
-    Tool::start_attached(&["diagnose", "--pid", &pid, "--duration", "60s", "--json"])
+    // The recording goes with its directory; the tool writes on to what has no name.
+    let dir = tempfile::tempdir()?;
+    Tool::start_recording(
+        &["diagnose", "--pid", &pid, "--duration", "60s", "--json"],
+        &dir.path().join("recording"),
+    )
 }
 
 /// A parsed report.

@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
+use stallscope::collect::recording::Recording;
 
-use crate::{child::Spawned, programs};
+use crate::{child::Spawned, programs, soak, web};
 
 /// Where the binary is: `STALLSCOPE_BIN`, or beside this program or test in the target directory.
 pub fn path() -> anyhow::Result<PathBuf> {
@@ -108,6 +109,17 @@ impl Tool {
                 output.stderr
             );
         }
+        Ok(tool)
+    }
+
+    /// Starts it with a recording, and waits until that begins: with a look at everything, from which on it counts. Being attached, it
+    /// may not have read the kernel's own counters yet.
+    pub fn start_recording(args: &[&str], recording: &Path) -> anyhow::Result<Self> {
+        let at = recording.display().to_string();
+        let tool = Self::start_attached(&[args, &["--record", &at]].concat())?;
+        web::wait_for("the first look", Path::new(""), || {
+            Recording::open(recording).is_ok_and(|begun| soak::first_look(begun).is_ok())
+        })?;
         Ok(tool)
     }
 

@@ -17,15 +17,12 @@ use std::{
 };
 
 use anyhow::ensure;
-use stallscope::collect::recording::Recording;
-
 pub use judge::{Cause, Expected, Fault, Outcome, Truth, judge};
 pub use table::{Row, Verdict, markdown, text};
 
 use crate::{
     netns::Netns,
     report::Report,
-    soak,
     tool::{self, Tool},
     web,
 };
@@ -134,14 +131,8 @@ impl Lab {
     /// Has `diagnose` watch: `who` are its options, such as `["--pool", "shop"]`. It is attached when this returns.
     pub fn watch(&self, who: &[&str]) -> anyhow::Result<Watch> {
         let recording = self.dir.path().join("recording");
-        let at = recording.display().to_string();
-        let mut args = vec!["diagnose", "--json", "--duration", "150s", "--record", &at];
-        args.extend(who);
-        let tool = Tool::start_attached(&args)?;
-        // What it records begins with a look at everything, and what it says begins there, too.
-        web::wait_for("the first look", Path::new(""), || {
-            Recording::open(&recording).is_ok_and(|begun| soak::first_look(begun).is_ok())
-        })?;
+        let args = [&["diagnose", "--json", "--duration", "150s"], who].concat();
+        let tool = Tool::start_recording(&args, &recording)?;
         Ok(Watch { tool, recording })
     }
 }

@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long)]
     keep_log: bool,
     /// Seconds after which a guest is ended
-    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     timeout: u64,
 }
 
