@@ -292,10 +292,20 @@ fn rss_bytes(pid: u32) -> anyhow::Result<u64> {
 
 /// CPU time of a process so far, to 10 ms.
 pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    ticks(&pid.to_string(), [11, 12])
+}
+
+/// CPU time of the children of this process that have ended and were waited for, to 10 ms.
+pub fn cpu_of_ended() -> anyhow::Result<Duration> {
+    ticks("self", [13, 14])
+}
+
+/// Two numbers of /proc/PID/stat together, counted from behind the name.
+fn ticks(pid: &str, at: [usize; 2]) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let rest = stat.rsplit_once(')').context("no name")?.1;
     let words: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let ticks: u64 = words[11].parse::<u64>()? + words[12].parse::<u64>()?;
+    let ticks: u64 = words[at[0]].parse::<u64>()? + words[at[1]].parse::<u64>()?;
     Ok(Duration::from_millis(ticks * 10))
 }
 
