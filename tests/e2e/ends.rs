@@ -97,7 +97,7 @@ pub fn sigterm_ends_with_a_report_and_leaves_nothing() -> anyhow::Result<()> {
         output.stderr
     );
     Report::of(&output)?;
-    programs::wait_until_gone(&of_programs, &of_maps)?;
+    programs::wait_until_let_go(&of_programs, &of_maps)?;
     ensure!(mounts()? == before, "a mount stays behind");
     Ok(())
 }

@@ -230,7 +230,10 @@ pub fn nothing_is_left_after_its_end_or_kill_9() -> anyhow::Result<()> {
                 output.code,
                 output.stderr
             );
-            programs::wait_until_gone(&of_programs, &of_maps)?;
+            match signal {
+                libc::SIGKILL => programs::wait_until_gone(&of_programs, &of_maps)?,
+                _ => programs::wait_until_let_go(&of_programs, &of_maps)?,
+            }
         }
     }
     ensure!(

@@ -70,7 +70,7 @@ pub fn sigterm_gives_the_terminal_back_and_leaves_nothing() -> anyhow::Result<()
     ensure!(!of_programs.is_empty(), "nothing is loaded");
     view.signal(libc::SIGTERM);
     ended_well(&mut view)?;
-    programs::wait_until_gone(&of_programs, &of_maps)
+    programs::wait_until_let_go(&of_programs, &of_maps)
 }
 
 pub fn a_recording_is_shown_to_whoever_may_read_it() -> anyhow::Result<()> {

@@ -112,7 +112,7 @@ pub fn an_end_that_is_not_waited_for_leaves_nothing_either() -> anyhow::Result<(
     ensure!(!of_programs.is_empty(), "nothing is loaded while attached");
     drop(attached);
     ensure!(programs::held_by(own) == shared, "the process holds them");
-    programs::wait_until_gone(&of_programs, &of_maps)?;
+    programs::wait_until_let_go(&of_programs, &of_maps)?;
     // Whoever let go of them ends; as a zombie, where process 1 does not look after orphans.
     let holder = || {
         let stats = std::fs::read_dir("/proc").into_iter().flatten().flatten();

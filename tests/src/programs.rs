@@ -137,20 +137,37 @@ pub fn handles(pid: u32, signal: i32) -> bool {
         .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// Waits until the kernel has freed all of these. It does so a moment after the last reference is gone; for each tracepoint it waits
-/// for grace periods before, which nobody may be waiting for (`attach::Attached::leave_behind`).
+/// Waits until the kernel has freed all of these (it does so a moment after the last reference is gone).
 pub fn wait_until_gone(of_programs: &BTreeSet<u32>, of_maps: &BTreeSet<u32>) -> anyhow::Result<()> {
-    let mut left = Default::default();
-    for _ in 0..3000 {
-        left = (&programs() & of_programs, &maps() & of_maps);
+    gone_within(Duration::from_secs(10), of_programs, of_maps)
+}
+
+/// The same of those whose links were left behind (`attach::Attached::leave_behind`): nobody has waited for the grace periods of
+/// each tracepoint.
+pub fn wait_until_let_go(
+    of_programs: &BTreeSet<u32>,
+    of_maps: &BTreeSet<u32>,
+) -> anyhow::Result<()> {
+    gone_within(Duration::from_secs(60), of_programs, of_maps)
+}
+
+fn gone_within(
+    limit: Duration,
+    of_programs: &BTreeSet<u32>,
+    of_maps: &BTreeSet<u32>,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let left = (&programs() & of_programs, &maps() & of_maps);
         if left.0.is_empty() && left.1.is_empty() {
             return Ok(());
         }
+        ensure!(
+            begun.elapsed() < limit,
+            "still loaded after {limit:?}: programs {:?}, maps {:?}",
+            left.0,
+            left.1
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
-    anyhow::bail!(
-        "still loaded after a minute: programs {:?}, maps {:?}",
-        left.0,
-        left.1
-    )
 }

@@ -52,7 +52,7 @@ struct Holder {
 
 /// What the descriptors of links are called in /proc/PID/fd.
 const HELD: [&[u8]; 2] = [b"anon_inode:[perf_event]", b"anon_inode:bpf_link"];
-/// Its name in ps, in front of which are our arguments.
+/// The name (comm) by which it is known; its arguments stay ours.
 const NAME: &std::ffi::CStr = c"stallscope-end";
 
 impl Holder {
