@@ -2,6 +2,10 @@
 //!
 //! A gap begins where the listener ended, when that was seen (TCP only), else with the first failed connect.
 //! It ends with listen() on the address, else with the first connect that succeeds.
+//!
+//! A listener that ends resets what waits in its queue (net/ipv4/inet_connection_sock.c, `inet_csk_listen_stop`). Whoever
+//! sleeps in connect() gets ECONNRESET then: it failed in the gap. By itself that shows no gap, as another listener may
+//! share the address (SO_REUSEPORT).
 
 use std::{
     cmp::Reverse,
@@ -27,6 +31,8 @@ use crate::aggregate::{
 /// A connect may return so long after the listen() that came too late for it, ns: it was refused before, and
 /// the thread had to wait for a CPU. Shorter than any restart that could be mistaken for it.
 const LATE_NS: u64 = 20_000_000;
+/// What a connect returns that was established, but not accepted before the listener went.
+const RESET: u32 = libc::ECONNRESET as u32;
 /// Processes that were refused, told apart in one gap.
 const MAX_REFUSED: usize = 256;
 /// The same, as they are listed.
@@ -140,6 +146,11 @@ impl Gaps {
                 }
             }
             Event::Connect(connect) if nobody_there(connect.errno) => self.failure(connect, peers),
+            Event::Connect(connect) if connect.errno == RESET => {
+                if self.listener_ended(connect, peers) {
+                    self.failure(connect, peers);
+                }
+            }
             Event::Connect(_) => {}
             Event::Listening(listening) => {
                 if let Some(address) = peers.get(&listening.peer) {
@@ -152,6 +163,14 @@ impl Gaps {
     fn open(&mut self, id: u64) -> Option<&mut Open> {
         let gap = self.gaps.get_mut(*self.last.get(&id)?)?;
         gap.end_ns.is_none().then_some(gap)
+    }
+
+    /// The listener's end was seen, and the connect returned in the gap that began with it.
+    fn listener_ended(&self, connect: &Connect, peers: &HashMap<u64, PeerKey>) -> bool {
+        match self.last.get(&connect.peer).map(|&at| &self.gaps[at]) {
+            Some(gap) if belongs(gap, connect.at_ns) => gap.start_seen,
+            _ => self.served_until(connect, peers).1.is_some(),
+        }
     }
 
     fn failure(&mut self, connect: &Connect, peers: &HashMap<u64, PeerKey>) {
@@ -179,7 +198,12 @@ impl Gaps {
         }
     }
 
-    fn begin(&self, connect: &Connect, peers: &HashMap<u64, PeerKey>) -> Open {
+    /// Whether a listener was known for the address of a connect, and when it ended, if none came since.
+    fn served_until(
+        &self,
+        connect: &Connect,
+        peers: &HashMap<u64, PeerKey>,
+    ) -> (bool, Option<u64>) {
         let wanted = peers.get(&connect.peer);
         let listeners = self.listeners.iter().filter(|(address, served)| {
             served.since_ns <= connect.at_ns && wanted.is_some_and(|w| self.serves(address, w))
@@ -189,6 +213,11 @@ impl Gaps {
             known = true;
             ended = ended.max(served.ended_ns.filter(|ns| *ns <= connect.at_ns));
         }
+        (known, ended)
+    }
+
+    fn begin(&self, connect: &Connect, peers: &HashMap<u64, PeerKey>) -> Open {
+        let (known, ended) = self.served_until(connect, peers);
         Open {
             id: connect.peer,
             start_ns: ended.unwrap_or(connect.at_ns),
@@ -255,7 +284,8 @@ impl Gaps {
 
     /// The gaps, in order of time.
     pub fn finish(&self, start_ns: u64, peers: &HashMap<u64, PeerKey>) -> Vec<Gap> {
-        let mut gaps: Vec<&Open> = self.gaps.iter().collect();
+        let shown = |gap: &&Open| gap.failed.keys().copied().any(nobody_there);
+        let mut gaps: Vec<&Open> = self.gaps.iter().filter(shown).collect();
         gaps.sort_by_key(|gap| (gap.start_ns, gap.id));
         gaps.into_iter()
             .map(|gap| Gap {

@@ -34,7 +34,8 @@ const DOC: Doc = Doc {
     sees: "Connects that failed with ECONNREFUSED, or with ENOENT for a Unix path, on an address that was served \
 before, or that is served again by the end of the window: a service was restarted, crashed, or started \
 later than its clients. It says how long nobody listened, how many connects failed (each one is counted), \
-whose, and which process came back.
+whose, and which process came back. Connects that the end of the listener itself reset (ECONNRESET: established, \
+but not accepted yet) are counted with them.
 
 The gap begins when the listener ended, where that was seen (TCP), otherwise with the first failed connect; \
 it ends with listen(), where that was seen, otherwise with the first connect that succeeds.

@@ -113,6 +113,32 @@ fn a_gap_begins_where_the_listener_ended_when_that_was_seen() {
 }
 
 #[test]
+fn what_the_listeners_end_reset_failed_in_the_gap() {
+    let on = key(kind::INET6, flag::LISTENER, &[0; 16], 80);
+    let to = key(kind::INET6, 0, &Ipv6Addr::LOCALHOST.octets(), 80);
+    let resets = [S, 2 * S + MS, 4 * S].map(|at| connect(&to, at, libc::ECONNRESET));
+    let ends = [listening(&on, 2 * S, 0), listening(&on, 3 * S, 1)];
+    // Another listener shares the address: nobody was refused.
+    assert!(gaps(resets.to_vec(), ends.to_vec()).is_empty());
+
+    let refused = connect(&to, 2 * S + 2 * MS, libc::ECONNREFUSED);
+    let all = [resets.as_slice(), &[refused]].concat();
+    let found = gaps(all.clone(), ends.to_vec());
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].start_ns, found[0].end_ns), (2 * S, Some(3 * S)));
+    let errno = |e: i32| e as u32;
+    assert_eq!(
+        found[0].failed,
+        [(errno(libc::ECONNRESET), 1), (errno(libc::ECONNREFUSED), 1)]
+    );
+    // Where the listener's end was not seen, a reset may have any cause.
+    assert_eq!(
+        gaps(all, Vec::new())[0].failed,
+        [(errno(libc::ECONNREFUSED), 1)]
+    );
+}
+
+#[test]
 fn who_listens_just_after_the_first_success_is_who_came_back() {
     let sock = key(kind::UNIX, 0, SOCK, 0);
     let on = key(kind::UNIX, flag::LISTENER, SOCK, 0);

@@ -72,6 +72,7 @@ fn errors(case: &Case<'_>) -> String {
         .map(|&(errno, n)| match i32::try_from(errno) {
             Ok(libc::ENOENT) => format!("ENOENT {n}"),
             Ok(libc::ECONNREFUSED) => format!("ECONNREFUSED {n}"),
+            Ok(libc::ECONNRESET) => format!("ECONNRESET {n}"),
             _ => format!("errno {errno} {n}"),
         })
         .collect();
