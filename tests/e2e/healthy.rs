@@ -45,7 +45,7 @@ pub fn a_fast_page_at_full_load_has_no_finding() -> anyhow::Result<()> {
         output.code,
         report.0["findings"]
     );
-    ensure!(report.lost() == 0, "lost: {}", report.0["losses"]);
+    report.ensure_kept()?;
     let group = report.group(&pool)?;
     // Of the requests that wrk cut off at its end, some reached a worker and some did not.
     let log = &stack.access_log()?[before..];

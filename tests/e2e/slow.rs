@@ -120,7 +120,7 @@ fn run(case: Case) -> anyhow::Result<()> {
         "{requests} requests, the access log has {REQUESTS}\n{}",
         context()
     );
-    ensure!(report.lost() == 0, "lost: {}", report.0["losses"]);
+    report.ensure_kept()?;
 
     // How often it calls.
     let (name, numbers) = group.top_peer()?;

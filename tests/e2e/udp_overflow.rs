@@ -77,7 +77,7 @@ fn overflow(ip: IpAddr) -> anyhow::Result<()> {
         "full at {full} of {looks} looks"
     );
     socket(&report.0["udp"], to, lost, reader.pid)?;
-    ensure!(report.lost() == 0, "{}", report.0["losses"]);
+    report.ensure_kept()?;
     ensure!(output.code != Some(0), "exit code 0 with a finding");
     Ok(())
 }

@@ -3,7 +3,10 @@
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::tool::{Output, Tool};
+use crate::{
+    harness::Unseen,
+    tool::{Output, Tool},
+};
 
 /// Starts `diagnose --json` of a process; what it says of TCP is about all of the caller's network namespace.
 /// It counts when this returns.
@@ -143,10 +146,15 @@ impl Report {
             .map(|loss| (&loss["id"], loss["count"].as_u64().unwrap_or(u64::MAX)))
     }
 
-    /// The sum of it.
-    pub fn lost(&self) -> u64 {
-        self.losses()
-            .fold(0, |sum: u64, (_, count)| sum.saturating_add(count))
+    /// Fails when anything was lost: with [`Unseen`] where that is only what the kernel did not show of TCP.
+    pub fn ensure_kept(&self) -> anyhow::Result<()> {
+        let lost: Vec<_> = self.losses().filter(|(_, count)| *count > 0).collect();
+        let text = format!("lost: {lost:?}");
+        ensure!(lost.iter().all(|(id, _)| *id == "transition_unseen"), text);
+        match lost.is_empty() {
+            true => Ok(()),
+            false => Err(Unseen(text).into()),
+        }
     }
 }
 
