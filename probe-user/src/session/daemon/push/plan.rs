@@ -1,6 +1,6 @@
 //! Where it sends: what the user gave, read and checked before anything is attached.
 
-use std::{fs::File, io::Read, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io::Read, net::Ipv6Addr, path::Path, sync::Arc, time::Duration};
 
 use hyper::{
     Uri,
@@ -146,11 +146,15 @@ pub fn end(url: &str, protocol: Protocol) -> Result<End, Error> {
         Some("https") => true,
         _ => return bad("only http and https are spoken"),
     };
+    // What stands between brackets is an address of IPv6; `Uri` takes brackets anywhere.
     let host = uri.host().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() {
-        return bad("the host is missing");
-    }
+    let within = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host = match within {
+        None if host.is_empty() => return bad("the host is missing"),
+        Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
+        None if !host.contains(['[', ']']) => host,
+        _ => return bad("the host is neither a name nor an address"),
+    };
     // `Uri` takes a port that is none for no port.
     let authority = uri.authority().map_or("", |a| a.as_str());
     let behind = authority.rsplit(']').next().unwrap_or_default();
