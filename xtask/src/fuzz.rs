@@ -100,7 +100,7 @@ struct Place {
 impl Place {
     /// Below the folder of the machine's own target.
     fn of(folder: PathBuf) -> Result<Self> {
-        let programs = folder.join(dist::host()?).join("release");
+        let programs = folder.join(dist::host()?).join("debug");
         ensure!(programs.is_dir(), "no programs in {}", programs.display());
         Ok(Self { programs, folder })
     }
@@ -120,7 +120,7 @@ fn build(target: Option<&str>) -> Result<PathBuf> {
     let before = fs::read(&lock).ok();
     let mut command = Command::new(cargo_fuzz()?);
     command
-        .args(["fuzz", "build", "--fuzz-dir", "fuzz", "--release"])
+        .args(["fuzz", "build", "--fuzz-dir", "fuzz", "--dev"])
         .args(["--sanitizer", sanitizer, "--target-dir"])
         .arg(&folder)
         .args(target)
