@@ -47,12 +47,12 @@ pub fn run(bytes: &[u8]) {
 fn plain(line: &str) -> Option<(&str, Field)> {
     let parts: Vec<&str> = line.trim().strip_prefix("field:")?.split(';').collect();
     let value = |key: &str| {
-        let of_key = parts[1..].iter().filter_map(|part| {
+        let mut of_key = parts[1..].iter().filter_map(|part| {
             let (name, value) = part.trim().split_once(':')?;
             (name == key).then_some(value)
         });
         // Of several, the last one holds, be it a number or not.
-        of_key.last()?.parse::<u32>().ok()
+        of_key.next_back()?.parse::<u32>().ok()
     };
     let declared = parts[0].trim();
     let from = declared.rfind([' ', '*']).map_or(0, |at| at + 1);

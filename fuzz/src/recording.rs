@@ -3,7 +3,13 @@
 //! Every block has a checksum, behind which no fuzzer would ever come. So the lowest bit of the first byte says whether checksums
 //! are made right before the file is read; the highest one, whether a report is made of what was read.
 
-use std::{fs::File, os::fd::AsRawFd, os::unix::fs::FileExt, path::PathBuf, sync::OnceLock};
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use stallscope::{
@@ -42,7 +48,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// Reads it to its end or its first error.
-fn frames(path: &PathBuf, len: usize) {
+fn frames(path: &Path, len: usize) {
     let mut recording = match Recording::open(path) {
         Ok(recording) => recording,
         Err(why) => return line(&why.to_string()),

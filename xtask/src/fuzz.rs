@@ -1,5 +1,6 @@
-//! `fuzz`: gives everything that reads bytes from outside what nobody would send. The targets are in `fuzz/`, a workspace of its
-//! own in cargo-fuzz's layout; they run as libFuzzer programs, with the address sanitizer.
+//! `fuzz`: gives everything that reads bytes from outside what nobody would send. The targets are in `fuzz/`, in cargo-fuzz's layout;
+//! they run as libFuzzer programs, with the address sanitizer, which takes a quarter of an hour to build. `--quick` runs the same
+//! targets in a program that changes their seeds by chance.
 //!
 //! The compiler is the one that everything else is built with, as rustup's tool chains have the sanitizer; Debian's has not. What
 //! the fuzzer finds worth keeping stays in `target/fuzz/corpus`, and the next run begins with it.
@@ -9,12 +10,12 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{apt, dist, sh, side_by_side::side_by_side, toolchain};
+use crate::{apt, build, dist, sh, side_by_side::side_by_side, toolchain};
 
 /// Which cargo-fuzz gets installed where it is missing.
 const CARGO_FUZZ: &str = "0.13.2";
@@ -28,6 +29,16 @@ const AT_ONCE: u32 = 1024;
 /// Lines of a failure that are shown.
 const SHOWN: usize = 25;
 
+/// How the targets are compiled. What cargo-fuzz calls a release build has one codegen unit, always: stallscope alone takes more than
+/// five minutes then. Assertions stay, but sums wrap, as in what is handed out: a number that nobody can have meant may end in a
+/// number without meaning, but never in a panic or in memory that is not ours.
+const PROFILE: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+    ("CARGO_PROFILE_DEV_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
+    ("CARGO_PROFILE_DEV_PANIC", "abort"),
+];
+
 /// Options of `fuzz`.
 #[derive(clap::Args)]
 pub struct Options {
@@ -37,6 +48,12 @@ pub struct Options {
     /// How long, in seconds: all of them together, beside building them
     #[arg(long, value_name = "N", default_value_t = 20)]
     seconds: u64,
+    /// Without a fuzzer: only what becomes of the seeds by chance, and no address sanitizer
+    #[arg(long)]
+    quick: bool,
+    /// What `--quick` draws from [default: the time]
+    #[arg(long, value_name = "N", requires = "quick")]
+    seed: Option<u64>,
 }
 
 /// Builds the targets and runs each for its part of the time; fails when one does.
@@ -48,7 +65,10 @@ pub fn run(options: &Options) -> Result<()> {
         Some(name) => bail!("there is no target {name}; there are {}", all.join(", ")),
     };
     let begun = Instant::now();
-    let place = Place::of(build(options.target.as_deref())?)?;
+    let way = match options.quick {
+        true => Way::chance(options.seed)?,
+        false => Way::fuzzer(options.target.as_deref())?,
+    };
     println!("fuzz: built in {:.0} s", begun.elapsed().as_secs_f64());
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let workers = workers.min(chosen.len());
@@ -58,7 +78,7 @@ pub fn run(options: &Options) -> Result<()> {
         "target", "inputs", "a second", "covered"
     );
     let outcomes = side_by_side(&chosen, workers, |name| {
-        let outcome = fuzz(&place, name, share.max(1));
+        let outcome = fuzz(&way, name, share.max(1));
         if let Err(error) = &outcome {
             println!("{name}: {error:#}");
         }
@@ -89,42 +109,100 @@ fn targets() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Where things are.
-struct Place {
-    /// The built targets.
-    programs: PathBuf,
-    /// What is found: inputs worth keeping, and those that fail.
-    folder: PathBuf,
+/// How targets are run.
+enum Way {
+    /// Each is a program of libFuzzer's, in this folder.
+    Fuzzer(PathBuf),
+    /// One program has them all, and draws from this seed.
+    Chance(PathBuf, u64),
 }
 
-impl Place {
-    /// Below the folder of the machine's own target.
-    fn of(folder: PathBuf) -> Result<Self> {
-        let programs = folder.join(dist::host()?).join("debug");
+impl Way {
+    fn fuzzer(target: Option<&str>) -> Result<Self> {
+        let programs = instrumented(target)?.join(dist::host()?).join("debug");
         ensure!(programs.is_dir(), "no programs in {}", programs.display());
-        Ok(Self { programs, folder })
+        Ok(Self::Fuzzer(programs))
+    }
+
+    fn chance(seed: Option<u64>) -> Result<Self> {
+        let object = build::object()?;
+        let program = build::program("build", "stallscope-fuzz", "--bin", "mutate", Some(&object))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seed = seed.unwrap_or(now.map_or(1, |time| time.as_secs()));
+        println!("fuzz: seed {seed}");
+        Ok(Self::Chance(program, seed))
+    }
+
+    /// How a target is given one input.
+    fn again(&self, name: &str) -> String {
+        match self {
+            Self::Fuzzer(programs) => programs.join(name).display().to_string(),
+            Self::Chance(program, _) => format!("{} {name}", program.display()),
+        }
+    }
+
+    /// Runs a target for so many seconds.
+    fn command(&self, name: &str, seconds: u64, folder: &Path) -> Result<Command> {
+        let [corpus, found] = ["corpus", "found"].map(|what| folder.join(what).join(name));
+        for folder in [&corpus, &found] {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        let mut command;
+        match self {
+            Self::Fuzzer(programs) => {
+                command = Command::new(programs.join(name));
+                command
+                    .arg(&corpus)
+                    .args(seeds(name))
+                    .args([
+                        format!("-max_total_time={seconds}"),
+                        format!("-timeout={HANGS}"),
+                        format!("-rss_limit_mb={MEMORY}"),
+                        format!("-malloc_limit_mb={AT_ONCE}"),
+                        format!("-artifact_prefix={}/", found.display()),
+                    ])
+                    .args(["-print_final_stats=1", "-reload=0", "-detect_leaks=0"])
+                    .env("ASAN_OPTIONS", "detect_odr_violation=0:detect_leaks=0");
+            }
+            Self::Chance(program, seed) => {
+                command = Command::new(program);
+                command
+                    .args([name, &seconds.to_string(), &seed.to_string()])
+                    .arg(&found)
+                    .args(seeds(name));
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        sh::clean_library_path(&mut command);
+        Ok(command)
     }
 }
 
+/// Where what is built and found stays.
+fn folder() -> Result<PathBuf> {
+    Ok(sh::target_dir()?.join("fuzz"))
+}
+
 /// Builds all targets, or one; returns the folder.
-fn build(target: Option<&str>) -> Result<PathBuf> {
+fn instrumented(target: Option<&str>) -> Result<PathBuf> {
     compiler_of_cpp()?;
-    let folder = sh::target_dir()?.join("fuzz");
+    let folder = folder()?;
     let (tool_chain, sanitizer) = sanitizer()?;
     if sanitizer == "none" {
         println!(
             "fuzz: this compiler has no address sanitizer: assertions and bounds are checked, memory of unsafe code is not"
         );
     }
-    let lock = sh::root().join("fuzz/Cargo.lock");
-    let before = fs::read(&lock).ok();
     let mut command = Command::new(cargo_fuzz()?);
     command
         .args(["fuzz", "build", "--fuzz-dir", "fuzz", "--dev"])
+        .args(["--features", "libfuzzer"])
         .args(["--sanitizer", sanitizer, "--target-dir"])
         .arg(&folder)
         .args(target)
         .current_dir(sh::root())
+        .envs(PROFILE)
         // The sanitizer and the fuzzer's instrumentation are unstable options.
         .env("RUSTC_BOOTSTRAP", "1")
         .env_remove("RUSTFLAGS")
@@ -134,9 +212,6 @@ fn build(target: Option<&str>) -> Result<PathBuf> {
     }
     sh::clean_library_path(&mut command);
     sh::run(&mut command).context("the fuzz targets do not compile")?;
-    if fs::read(&lock).ok() != before {
-        println!("fuzz: fuzz/Cargo.lock has changed, as dependencies have: commit it");
-    }
     Ok(folder)
 }
 
@@ -204,43 +279,19 @@ fn cargo_fuzz() -> Result<PathBuf> {
 }
 
 /// Runs one target for so many seconds, and prints what it came to.
-fn fuzz(place: &Place, name: &str, seconds: u64) -> Result<()> {
-    let [corpus, found] = ["corpus", "found"].map(|what| place.folder.join(what).join(name));
-    for folder in [&corpus, &found] {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    let program = place.programs.join(name);
-    let mut command = Command::new(&program);
-    command
-        .arg(&corpus)
-        .args(seeds(name))
-        .args([
-            format!("-max_total_time={seconds}"),
-            format!("-timeout={HANGS}"),
-            format!("-rss_limit_mb={MEMORY}"),
-            format!("-malloc_limit_mb={AT_ONCE}"),
-            format!("-artifact_prefix={}/", found.display()),
-        ])
-        .args(["-print_final_stats=1", "-reload=0", "-detect_leaks=0"])
-        .env("ASAN_OPTIONS", "detect_odr_violation=0:detect_leaks=0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    sh::clean_library_path(&mut command);
+fn fuzz(way: &Way, name: &str, seconds: u64) -> Result<()> {
+    let mut command = way.command(name, seconds, &folder()?)?;
     let before = Instant::now();
     let output = command
         .output()
-        .with_context(|| format!("cannot start {}", program.display()))?;
+        .with_context(|| format!("cannot start {}", sh::show(&command)))?;
     let log = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(failure(&program, name, &log));
+        return Err(failure(&way.again(name), name, &log));
     }
     let inputs = after(&log, "stat::number_of_executed_units:").unwrap_or(0);
-    let covered = log
-        .lines()
-        .rev()
-        .find_map(|line| after(line, " cov:"))
-        .unwrap_or(0);
+    let covered = log.lines().rev().find_map(|line| after(line, " cov:"));
+    let covered = covered.map_or_else(|| "-".to_owned(), |covered| covered.to_string());
     ensure!(inputs > 0, "it ran nothing: {}", last_lines(&log));
     let took = before.elapsed().max(Duration::from_millis(1));
     println!(
@@ -260,15 +311,14 @@ fn seeds(name: &str) -> Vec<PathBuf> {
 }
 
 /// What to say of a target that failed.
-fn failure(program: &Path, name: &str, log: &str) -> anyhow::Error {
+fn failure(again: &str, name: &str, log: &str) -> anyhow::Error {
     let input = log
         .lines()
         .find_map(|line| line.split_once("Test unit written to "));
     let how = match input {
-        Some((_, input)) => format!(
-            "again: {} {input}\nmended: keep the input, cp {input} fuzz/seeds/{name}/",
-            program.display()
-        ),
+        Some((_, input)) => {
+            format!("again: {again} {input}\nmended: keep the input, cp {input} fuzz/seeds/{name}/")
+        }
         None => "it left no input".to_owned(),
     };
     anyhow::anyhow!("it failed\n{}\n{how}", last_lines(log))
@@ -312,7 +362,7 @@ stat::number_of_executed_units: 97
     fn a_failure_says_how_to_see_it_again() {
         let log = "thread panicked at src/dns.rs:4:\nassertion failed\n\
                    artifact_prefix='/t/'; Test unit written to /t/crash-1\n";
-        let said = failure("/t/dns".as_ref(), "dns", log).to_string();
+        let said = failure("/t/dns", "dns", log).to_string();
         assert!(said.contains("again: /t/dns /t/crash-1"), "{said}");
         assert!(said.contains("cp /t/crash-1 fuzz/seeds/dns/"), "{said}");
         assert!(said.contains("assertion failed"), "{said}");

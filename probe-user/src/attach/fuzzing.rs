@@ -1,4 +1,4 @@
-//! What reads texts and bytes of the kernel at the start, opened to the fuzz targets (feature `fuzzing`).
+//! What reads texts and bytes of the kernel at the start, opened to the fuzz targets, and to nothing else.
 
 use std::{ffi::CString, path::PathBuf};
 

@@ -6,7 +6,6 @@ mod btf;
 mod capabilities;
 pub(crate) mod clock;
 mod format;
-#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod iterators;
 mod links;

@@ -1,4 +1,4 @@
-//! What reads the ring, iterators, files of the kernel, and recordings, opened to the fuzz targets (feature `fuzzing`).
+//! What reads the ring, iterators, files of the kernel, and recordings, opened to the fuzz targets, and to nothing else.
 
 use super::mounts;
 

@@ -6,7 +6,6 @@ pub mod dns;
 mod epoll;
 mod exchanges;
 pub mod files;
-#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod inflight;
 mod iterator;

@@ -1,5 +1,5 @@
-//! What reads files of the user and words of the network, and what makes a window of a recording, opened to the fuzz targets
-//! (feature `fuzzing`).
+//! What reads files of the user and words of the network, and what makes a window of a recording, opened to the fuzz
+//! targets, and to nothing else.
 
 use super::daemon::settings::file::File;
 

@@ -7,7 +7,6 @@ mod diff;
 mod dns;
 mod doctor;
 mod fs;
-#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod live;
 mod output;

@@ -28,7 +28,6 @@ enum Choice {
     /// A generator in this state.
     Seed(u64),
     /// These bytes; behind their end the first choice of each.
-    #[cfg(feature = "fuzzing")]
     Bytes(std::vec::IntoIter<u8>),
 }
 
@@ -79,13 +78,11 @@ impl Maker {
     }
 
     /// One that makes what these bytes say: as much as there are of them.
-    #[cfg(feature = "fuzzing")]
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        Self::choosing(Choice::Bytes(bytes.to_vec().into_iter()))
+        Self::choosing(Choice::Bytes(Vec::from(bytes).into_iter()))
     }
 
     /// True when nothing is left that decides.
-    #[cfg(feature = "fuzzing")]
     pub fn is_done(&self) -> bool {
         matches!(&self.choice, Choice::Bytes(left) if left.as_slice().is_empty())
     }
@@ -116,7 +113,6 @@ impl Maker {
                 *seed ^= *seed >> 27;
                 seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
             }
-            #[cfg(feature = "fuzzing")]
             Choice::Bytes(left) => {
                 let mut next = || u64::from(left.next().unwrap_or(0));
                 match n {

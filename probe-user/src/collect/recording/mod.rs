@@ -3,7 +3,6 @@
 pub(super) mod format;
 mod index;
 pub(super) mod known;
-#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod make;
 pub(super) mod raw;
 mod reader;
