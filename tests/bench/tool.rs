@@ -1,6 +1,7 @@
 //! A tool under test: started, watched until it has attached, ended as Ctrl-C does, and measured.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{Read as _, Seek as _},
     os::fd::AsRawFd as _,
@@ -98,8 +99,7 @@ impl Tool {
 
     /// Ends one that has nothing to report.
     pub fn kill(mut self) -> anyhow::Result<()> {
-        self.signal(libc::SIGTERM);
-        self.reap().map(drop)
+        self.reap(libc::SIGTERM).map(drop)
     }
 
     /// Ends it and takes its report, of which there must be one.
@@ -115,8 +115,7 @@ impl Tool {
 
     /// Ends it and takes what it wrote, to wherever it did.
     pub fn end(mut self) -> anyhow::Result<Output> {
-        self.signal(libc::SIGINT);
-        let peak_rss = self.reap()?;
+        let peak_rss = self.reap(libc::SIGINT)?;
         let (stdout, stderr) = (text(&mut self.stdout)?, text(&mut self.stderr)?);
         Ok(Output {
             stdout,
@@ -125,12 +124,16 @@ impl Tool {
         })
     }
 
-    /// Waits for its end, which comes after it has detached; its largest resident memory, bytes.
-    fn reap(&mut self) -> anyhow::Result<u64> {
+    /// Ends it, and waits until the kernel has let go of what it had loaded, which may be after its end: the next measurement must
+    /// not have it as well. Its largest resident memory, bytes.
+    fn reap(&mut self, signal: i32) -> anyhow::Result<u64> {
+        let (of_programs, of_maps) = programs::held_by(self.process.id());
+        self.signal(signal);
         let begun = Instant::now();
         loop {
             if let Some((_, usage)) = wait(&self.process, libc::WNOHANG)? {
                 self.ended = true;
+                programs::wait_until_let_go(&of_programs, &of_maps)?;
                 return Ok(usage.ru_maxrss as u64 * 1024);
             }
             if begun.elapsed() > PATIENCE {
@@ -153,8 +156,7 @@ impl Tool {
 impl Drop for Tool {
     fn drop(&mut self) {
         if !self.ended {
-            self.signal(libc::SIGKILL);
-            let _ = self.reap();
+            let _ = self.reap(libc::SIGKILL);
         }
     }
 }
@@ -171,6 +173,22 @@ pub fn cpu_ns(pid: u32) -> u64 {
     tasks.filter_map(ran).sum()
 }
 
+/// What is loaded in the kernel: programs and maps.
+struct Loaded(BTreeSet<u32>, BTreeSet<u32>);
+
+impl Loaded {
+    fn now() -> Self {
+        Self(programs::programs(), programs::maps())
+    }
+
+    /// Waits until there is no more than this. That it takes too long is no fault of a command that has ended: what others loaded
+    /// meanwhile is among it, and the blocks say so.
+    fn come_back(self) {
+        let now = Self::now();
+        let _ = programs::wait_until_let_go(&(&now.0 - &self.0), &(&now.1 - &self.1));
+    }
+}
+
 /// What a command took from its start to its end.
 pub struct Run {
     /// By the clock, ms.
@@ -181,9 +199,10 @@ pub struct Run {
     pub stdout: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, and waits until the kernel has let go of what it had loaded.
 pub fn to_its_end(command: &mut Command) -> anyhow::Result<Run> {
     let mut stdout = tempfile::tempfile()?;
+    let before = Loaded::now();
     let begun = Instant::now();
     let process = command
         .stdin(Stdio::null())
@@ -193,6 +212,7 @@ pub fn to_its_end(command: &mut Command) -> anyhow::Result<Run> {
     let (status, usage) = wait(&process, 0)?.ok_or_else(|| anyhow::anyhow!("it did not end"))?;
     let wall_ms = begun.elapsed().as_secs_f64() * 1e3;
     ensure!(status == 0, "{:?} failed", command.get_program());
+    before.come_back();
     Ok(Run {
         wall_ms,
         cpu_ms: cpu_ms(&usage),
@@ -228,12 +248,13 @@ pub struct First {
 }
 
 /// Runs a tool until its first result is there; one that `goes_on` is ended then. What some print before they attach is not a result: lines
-/// are skipped for which `skip` says so.
+/// are skipped for which `skip` says so. The kernel has let go of what it had loaded when this returns.
 pub fn first_data(
     command: &mut Command,
     skip: fn(&str) -> bool,
     goes_on: bool,
 ) -> anyhow::Result<First> {
+    let before = Loaded::now();
     let begun = Instant::now();
     let mut process = command
         .stdin(Stdio::null())
@@ -267,8 +288,8 @@ pub fn first_data(
     if first.is_none() {
         let _ = process.kill();
     }
-    // It detaches before it ends.
     let (_, usage) = wait(&process, 0)?.ok_or_else(|| anyhow::anyhow!("it did not end"))?;
+    before.come_back();
     match first {
         Some(time) => Ok(First {
             ms: time.as_secs_f64() * 1000.0,
