@@ -69,15 +69,20 @@ pub fn run(options: &Options) -> Result<()> {
     summary(&stages, start.elapsed())
 }
 
-/// Tests of what needs neither root nor a kernel.
-fn unit(options: &Options, object: &Path) -> Result<Stage> {
+/// `cargo test` of everything, on this kernel object.
+fn cargo_test(object: &Path) -> Command {
     let mut cargo = sh::cargo();
     cargo
         .args(["test", "--locked", "--no-fail-fast"])
         .args(PACKAGES)
-        .arg("--")
-        .args(&options.arguments)
         .env(object::VARIABLE, object);
+    cargo
+}
+
+/// Tests of what needs neither root nor a kernel.
+fn unit(options: &Options, object: &Path) -> Result<Stage> {
+    let mut cargo = cargo_test(object);
+    cargo.arg("--").args(&options.arguments);
     Stage::run("unit tests", &mut cargo)
 }
 
@@ -113,15 +118,12 @@ impl<'a> Root<'a> {
 
     /// This program of the tests, with these arguments beside the caller's.
     fn stage(&self, name: &'static str, target: &str, arguments: &[&str]) -> Result<Stage> {
-        let mut cargo = sh::cargo();
+        let mut cargo = cargo_test(self.object);
         cargo
-            .args(["test", "--locked", "--no-fail-fast"])
-            .args(PACKAGES)
             .arg(target)
             .arg("--")
             .args(arguments)
             .args(&self.options.arguments)
-            .env(object::VARIABLE, self.object)
             .env("STALLSCOPE_BIN", self.binary);
         if let Some(variable) = &self.runner {
             cargo.env(variable, "sudo -E");
