@@ -4,16 +4,20 @@ use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::{digest, object, setup, sh};
+use crate::{build, digest, object, setup, sh};
 
 /// Tests that compare a committed text with the generated one write it instead when this is set.
 const VARIABLE: &str = "BLESS";
 /// Those tests: the arguments of `cargo test` that select them.
-const GENERATED: [&[&str]; 4] = [
-    &["--package=probe-common", "--test=abi"],
-    &["--package=probe-user", "--lib", "docs_rules"],
-    &["--package=probe-user", "--lib", "json::generated"],
-    &["--package=probe-user", "--lib", "metrics::generated"],
+const GENERATED: [&[&str]; 2] = [
+    &["--test=abi"],
+    &[
+        "--lib",
+        "--",
+        "docs_rules",
+        "json::generated",
+        "metrics::generated",
+    ],
 ];
 
 /// Options of `bless`.
@@ -35,7 +39,7 @@ pub fn run(options: &Options) -> Result<()> {
         setup::version_of(&toolchain.linker)
     );
     for (name, bytes) in [
-        (digest::OBJECT, bytes.clone()),
+        (object::COMMITTED, bytes.clone()),
         (digest::DIGEST, digest::text(&bytes, &described)?.into()),
     ] {
         let changed = sh::write_if_changed(&sh::root().join(name), &bytes)?;
@@ -62,7 +66,7 @@ pub fn check() -> Result<()> {
 }
 
 fn generated(tests: &[&str]) -> Command {
-    let mut cargo = sh::cargo();
-    cargo.args(["test", "--quiet", "--locked"]).args(tests);
+    let mut cargo = build::cargo_test();
+    cargo.arg("--quiet").args(tests);
     cargo
 }

@@ -1,10 +1,22 @@
 //! `build`: the kernel object, then stallscope with it; and the static programs of the tests.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{dist, object, setup, sh};
+
+/// What every verb has cargo test that tests anything. Another choice gives the dependencies other features, and has them compiled again.
+const TESTED: [&str; 5] = [
+    "--package=xtask",
+    "--package=probe-common",
+    "--package=probe-user",
+    "--package=probe-tests",
+    "--package=stallscope-fuzz",
+];
 
 /// Options of `build`.
 #[derive(clap::Args)]
@@ -22,19 +34,24 @@ pub fn object() -> Result<PathBuf> {
     object::build(&setup::ensure()?)
 }
 
+/// `cargo test` of everything that is tested here.
+pub fn cargo_test() -> Command {
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--locked"]).args(TESTED);
+    cargo
+}
+
 /// Builds the release binary with the kernel object at `object` inside, and returns its path.
 pub fn stallscope(object: &Path) -> Result<PathBuf> {
-    sh::run(
-        sh::cargo()
-            .args([
-                "build",
-                "--locked",
-                "--release",
-                "--package=probe-user",
-                "--bin=stallscope",
-            ])
-            .env(object::VARIABLE, object),
-    )?;
+    let mut cargo = sh::cargo();
+    cargo.args([
+        "build",
+        "--locked",
+        "--release",
+        "--package=probe-user",
+        "--bin=stallscope",
+    ]);
+    sh::run(object::embed(&mut cargo, object))?;
     Ok(sh::target_dir()?.join("release/stallscope"))
 }
 
@@ -73,7 +90,7 @@ pub fn program(
         .arg(sh::target_dir()?.join("static"))
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
     if let Some(object) = object {
-        cargo.env(object::VARIABLE, object);
+        object::embed(&mut cargo, object);
     }
     let messages = sh::output(&mut cargo)?;
     let made = executable(&messages, name)

@@ -13,8 +13,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{object, sh};
 
-/// The committed object, from the top folder.
-pub const OBJECT: &str = "probe-user/bpf/stallscope.bpf.o";
 /// The file that says what it was built from, from the top folder.
 pub const DIGEST: &str = "probe-user/bpf/stallscope.bpf.digest";
 
@@ -44,11 +42,17 @@ pub fn check() -> Result<()> {
             .map(str::trim)
             .with_context(|| format!("{DIGEST} has no line `{name}`"))
     };
-    if field("object ")? != hex(&Sha256::digest(read(OBJECT)?)) {
-        bail!("{OBJECT} is not the object that {DIGEST} describes: run `cargo xtask bless`");
+    if field("object ")? != hex(&Sha256::digest(read(object::COMMITTED)?)) {
+        bail!(
+            "{} is not the object that {DIGEST} describes: run `cargo xtask bless`",
+            object::COMMITTED
+        );
     }
     if field("sources ")? != sources()? {
-        bail!("{OBJECT} is stale, its sources have changed: run `cargo xtask bless`");
+        bail!(
+            "{} is stale, its sources have changed: run `cargo xtask bless`",
+            object::COMMITTED
+        );
     }
     Ok(())
 }

@@ -1,10 +1,17 @@
 //! The kernel object: compiles `probe-ebpf` so that equal sources give equal bytes on any machine.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{sh, toolchain::Toolchain};
+
+/// The committed object, from the top folder.
+pub const COMMITTED: &str = "probe-user/bpf/stallscope.bpf.o";
 
 /// The environment variable through which probe-user's build script takes an object other than the
 /// committed one.
@@ -50,6 +57,16 @@ pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
     let object = folder.join("stallscope.bpf.o");
     sh::write_if_changed(&object, &bytes)?;
     Ok(object)
+}
+
+/// Has `cargo` embed this object. When it is the committed one, byte for byte, nothing names it: cargo would compile everything again
+/// that was compiled before without a name, as by `check`.
+pub fn embed<'a>(cargo: &'a mut Command, object: &Path) -> &'a mut Command {
+    let committed = fs::read(sh::root().join(COMMITTED)).ok();
+    match committed.is_some() && committed == fs::read(object).ok() {
+        true => cargo.env_remove(VARIABLE),
+        false => cargo.env(VARIABLE, object),
+    }
 }
 
 /// Paths of this machine, and what stands for them in the object.

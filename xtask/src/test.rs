@@ -31,15 +31,6 @@ pub struct Options {
     arguments: Vec<String>,
 }
 
-/// What every stage has cargo look at. Another choice gives the dependencies other features, and has them compiled again.
-const PACKAGES: [&str; 5] = [
-    "--package=xtask",
-    "--package=probe-common",
-    "--package=probe-user",
-    "--package=probe-tests",
-    "--package=stallscope-fuzz",
-];
-
 /// Sets up, builds and runs all stages; every stage runs even when one before it failed.
 pub fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
@@ -71,11 +62,9 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// `cargo test` of everything, on this kernel object.
 fn cargo_test(object: &Path) -> Command {
-    let mut cargo = sh::cargo();
-    cargo
-        .args(["test", "--locked", "--no-fail-fast"])
-        .args(PACKAGES)
-        .env(object::VARIABLE, object);
+    let mut cargo = build::cargo_test();
+    cargo.arg("--no-fail-fast");
+    object::embed(&mut cargo, object);
     cargo
 }
 

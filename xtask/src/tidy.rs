@@ -7,7 +7,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{digest, sh};
+use crate::{object, sh};
 
 /// The stages, in the order that data flows. A stage may use itself and what stands to its left.
 const STAGES: [&str; 5] = ["attach", "collect", "aggregate", "diagnose", "present"];
@@ -121,7 +121,7 @@ fn print_lengths(lengths: &mut [(usize, String)]) {
 
 /// Paths and hosts of one machine.
 fn machine(name: &str, text: &str) -> Vec<String> {
-    let is_object = name == digest::OBJECT;
+    let is_object = name == object::COMMITTED;
     MACHINE
         .iter()
         .filter(|pattern| text.contains(**pattern))

@@ -108,7 +108,7 @@ pub fn run(options: &Options) -> Result<()> {
 fn binary(options: &Options) -> Result<PathBuf> {
     let object = if options.committed_object {
         digest::check()?;
-        sh::root().join(digest::OBJECT)
+        sh::root().join(object::COMMITTED)
     } else {
         build::object()?
     };
