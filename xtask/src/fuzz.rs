@@ -143,17 +143,19 @@ impl Way {
 
     /// Runs a target for so many seconds.
     fn command(&self, name: &str, seconds: u64, folder: &Path) -> Result<Command> {
-        let [corpus, found] = ["corpus", "found"].map(|what| folder.join(what).join(name));
-        for folder in [&corpus, &found] {
-            fs::create_dir_all(folder)
+        let made = |what: &str| {
+            let folder = folder.join(what).join(name);
+            fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot create {}", folder.display()))?;
-        }
+            anyhow::Ok(folder)
+        };
+        let found = made("found")?;
         let mut command;
         match self {
             Self::Fuzzer(programs) => {
                 command = Command::new(programs.join(name));
                 command
-                    .arg(&corpus)
+                    .arg(made("corpus")?)
                     .args(seeds(name))
                     .args([
                         format!("-max_total_time={seconds}"),

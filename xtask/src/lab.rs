@@ -76,7 +76,7 @@ pub fn run(options: &Options) -> Result<()> {
 fn write(options: &Options, commit: &str, table: &str) -> Result<()> {
     let name = if options.all { "lab" } else { "lab-healthy" };
     let what = if options.all { "--all" } else { "--healthy" };
-    let date = sh::output(Command::new("date").arg("+%F"))?;
+    let date = sh::today()?;
     let kernel = sh::output(Command::new("uname").arg("-r"))?;
     let path = sh::root().join("docs").join(name).with_extension("md");
     let earlier = match fs::read_to_string(&path) {
@@ -94,7 +94,7 @@ fn write(options: &Options, commit: &str, table: &str) -> Result<()> {
         } else {
             "Healthy servers"
         },
-        date.trim(),
+        date,
         kernel.trim(),
         commit.trim(),
     );

@@ -84,6 +84,12 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Today in Greenwich, as in `2026-01-02`.
+pub fn today() -> Result<String> {
+    let date = output(Command::new("date").args(["-u", "+%F"]))?;
+    Ok(date.trim().to_owned())
+}
+
 /// Like [`output`], but a program that is missing or fails is `None`, without a word.
 pub fn quiet(command: &mut Command) -> Option<String> {
     let output = command

@@ -133,10 +133,9 @@ fn about(measured: &Value) -> Value {
     } else {
         ""
     };
-    let date = sh::quiet(Command::new("date").args(["-u", "+%Y-%m-%d"]));
     let kernel = measured["kernel"].as_str().unwrap_or("unknown");
     json!({
-        "date": date.map_or_else(|| "unknown".into(), |date| date.trim().to_owned()),
+        "date": sh::today().unwrap_or_else(|_| "unknown".into()),
         "commit": format!("{commit}{changed}"),
         // Without what whoever built it added.
         "kernel": kernel.split('-').next(),

@@ -1,6 +1,6 @@
 //! The table of `vm --all`, in docs/kernel-matrix.md: what each kernel gave, and which probes are active on it.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result};
 
@@ -73,9 +73,8 @@ fn result(lines: &[String]) -> String {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(rows: &[Row]) -> Result<()> {
-    let date = sh::output(Command::new("date").arg("+%F"))?;
     let path = sh::root().join(PATH);
-    fs::write(&path, text(rows, date.trim()))
+    fs::write(&path, text(rows, &sh::today()?))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
