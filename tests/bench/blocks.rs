@@ -23,7 +23,7 @@ impl Blocks {
     pub fn run<T>(
         &mut self,
         what: &str,
-        block: impl Fn() -> anyhow::Result<T>,
+        mut block: impl FnMut() -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let before = bpf::wait_until_alone(PATIENCE);
         let result = block().or_else(|error| {

@@ -15,10 +15,8 @@ use probe_tests::{
 use serde_json::{Map, Value, json};
 use stallscope::attach::tracefs;
 
-use crate::{add, bpf, calls, floor, machine, order, tool::Tool};
+use crate::{add, blocks::Blocks, calls, floor, machine, order, tool::Tool};
 
-/// How long to wait for other tracing programs to go away before a block.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Opens between two looks at the clock.
 const BATCH: u64 = 200;
 /// Batches in a sample.
@@ -34,7 +32,6 @@ const VARIANTS: [&str; 4] = ["nothing", "empty", "fs", "diagnose"];
 
 /// Measures all of it.
 pub fn run(rounds: usize, stallscope: &Path) -> anyhow::Result<Value> {
-    ensure!(rounds > 0, "nothing to measure");
     let tracefs = tracefs::ensure().map_err(|e| anyhow::anyhow!("{e}"))?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     calls::pin(0..1)?;
@@ -48,30 +45,32 @@ pub fn run(rounds: usize, stallscope: &Path) -> anyhow::Result<Value> {
     let mut worker = child::fork(move |link| work(link, &at, cpus - 1))?;
     worker.recv()?;
     let (mut opens, mut steady) = (Map::new(), Map::new());
-    let (mut blocks, mut disturbed) = (0, 0);
+    let mut blocks = Blocks::default();
     for round in 0..rounds {
         for index in order(round, VARIANTS.len()) {
             let variant = VARIANTS[index];
-            let before = bpf::wait_until_alone(PATIENCE);
-            let attached = Attached::new(variant, &tracefs.path, stallscope)?;
-            let row = sample(&mut worker)?;
-            eprintln!("bench: {variant}: {row:?} ns");
+            let (row, own) = blocks.run(variant, || {
+                let attached = Attached::new(variant, &tracefs.path, stallscope)?;
+                let row = sample(&mut worker)?;
+                let own = match attached {
+                    Attached::Tool(tool) => Some(own_time(&mut worker, *tool)?),
+                    Attached::Nothing | Attached::Floor { .. } => None,
+                };
+                Ok((row, own))
+            })?;
+            eprintln!("bench: {variant}: {row:?} ns, {own:?}");
             add(&mut opens, variant, row);
-            if let Attached::Tool(tool) = attached {
-                let row = own_time(&mut worker, *tool)?;
-                eprintln!("bench: {variant}: {row:?}");
-                add(&mut steady, variant, row);
+            if let Some(own) = own {
+                add(&mut steady, variant, own);
             }
-            blocks += 1;
-            disturbed += usize::from(!before || !bpf::wait_until_alone(Duration::ZERO));
         }
         eprintln!("bench: round {} of {rounds}", round + 1);
     }
     let mut result = machine(cpus);
     result.extend([
         ("rounds".into(), json!(rounds)),
-        ("blocks".into(), json!(blocks)),
-        ("disturbed_blocks".into(), json!(disturbed)),
+        ("blocks".into(), json!(blocks.all)),
+        ("disturbed_blocks".into(), json!(blocks.disturbed)),
         ("per_s".into(), json!(PER_S)),
         ("opens".into(), opens.into()),
         ("steady".into(), steady.into()),

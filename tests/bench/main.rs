@@ -25,49 +25,40 @@ mod variant;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use probe_tests::stolen::Ticks;
 use serde_json::{Map, Value, json};
 
-const USAGE: &str = "usage: bench overhead ROUNDS SAMPLE_MS STALLSCOPE | \
-                     bench tcp|udp|dns|files|php|ring|census|start|serve|view|replay ROUNDS STALLSCOPE";
+const USAGE: &str = "usage: bench overhead|tcp|udp|dns|files|php|ring|census|start|serve|view|replay ROUNDS STALLSCOPE";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let [what, rounds, stallscope] = words.as_slice() else {
+        bail!("{USAGE}");
+    };
+    let rounds = rounds.parse().context("the number of rounds")?;
+    ensure!(rounds > 0, "nothing to measure");
+    let path = PathBuf::from(stallscope);
     let ticks = Ticks::now();
-    let mut result = match words.as_slice() {
-        ["overhead", rounds, sample_ms, stallscope] => overhead::run(
-            number(rounds)?,
-            sample_ms.parse().context("the length of a sample")?,
-            PathBuf::from(stallscope),
-        )?,
-        [what, rounds, stallscope] => {
-            let (rounds, path) = (number(rounds)?, PathBuf::from(stallscope));
-            match *what {
-                "tcp" => tcp::run(rounds, path)?,
-                "dns" => dns::run(rounds, path)?,
-                "udp" => udp::run(rounds, path)?,
-                "files" => files::run(rounds, &path)?,
-                "php" => php::run(rounds, path)?,
-                "ring" => ring::run(rounds, &path)?,
-                "census" => census::run(rounds, &path)?,
-                "start" => start::run(rounds, path)?,
-                "serve" => own::serve(rounds, &path)?,
-                "view" => own::view(rounds, &path)?,
-                "replay" => replay::run(rounds, &path)?,
-                _ => anyhow::bail!("{USAGE}"),
-            }
-        }
-        _ => anyhow::bail!("{USAGE}"),
+    let mut result = match *what {
+        "overhead" => overhead::run(rounds, path)?,
+        "tcp" => tcp::run(rounds, path)?,
+        "dns" => dns::run(rounds, path)?,
+        "udp" => udp::run(rounds, path)?,
+        "files" => files::run(rounds, &path)?,
+        "php" => php::run(rounds, path)?,
+        "ring" => ring::run(rounds, &path)?,
+        "census" => census::run(rounds, &path)?,
+        "start" => start::run(rounds, path)?,
+        "serve" => own::serve(rounds, &path)?,
+        "view" => own::view(rounds, &path)?,
+        "replay" => replay::run(rounds, &path)?,
+        _ => bail!("{USAGE}"),
     };
     result["stolen"] = json!(ticks.share_since());
     println!("{result}");
     Ok(())
-}
-
-fn number(text: &str) -> anyhow::Result<usize> {
-    text.parse().context("the number of rounds")
 }
 
 /// On what is measured.

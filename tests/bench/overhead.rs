@@ -5,26 +5,24 @@
 //! them all down. What a tool says it counted is compared with what was called: a sample taken while the
 //! tool saw nothing would be worthless.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
 use stallscope::attach::tracefs;
 
 use crate::{
-    add, bpf,
+    add,
+    blocks::Blocks,
     calls::{self, CALLS, Worker},
     machine, order, tracers,
     variant::{self, Bench, VARIANTS},
 };
 
-/// How long to wait for other tracing programs to go away before a block.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// CPU time of one sample of one call, ms.
+const SAMPLE_MS: u64 = 100;
 
-/// Measures `rounds` rounds with `sample_ms` of CPU time for each call in each.
-pub fn run(rounds: usize, sample_ms: u64, stallscope: PathBuf) -> anyhow::Result<Value> {
-    ensure!(rounds > 0 && sample_ms > 0, "nothing to measure");
-
+/// Measures in `rounds` rounds.
+pub fn run(rounds: usize, stallscope: PathBuf) -> anyhow::Result<Value> {
     // Before any thread and child: they all see the same tracefs.
     let tracefs = tracefs::ensure().map_err(|e| anyhow::anyhow!("{e}"))?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -39,24 +37,17 @@ pub fn run(rounds: usize, sample_ms: u64, stallscope: PathBuf) -> anyhow::Result
         tracefs: tracefs.path,
         stallscope,
         bpftrace: variant::bpftrace(),
-        sample_ms,
+        sample_ms: SAMPLE_MS,
     };
 
     let (mut samples, mut wall): (Map<String, Value>, _) = (Map::new(), Map::new());
     let mut tools: Map<String, Value> = Map::new();
-    let (mut blocks, mut disturbed) = (0, 0);
+    let mut blocks = Blocks::default();
     for round in 0..rounds {
         for index in order(round, VARIANTS.len()) {
             let variant = &VARIANTS[index];
-            let before = bpf::wait_until_alone(PATIENCE);
-            let block = (variant.run)(&mut bench).or_else(|error| {
-                // On a busy machine a tool may attach too late for its sample; once is chance.
-                eprintln!("bench: {}: {error:#}; trying again", variant.id);
-                (variant.run)(&mut bench).with_context(|| variant.id.to_owned())
-            })?;
+            let block = blocks.run(variant.id, || (variant.run)(&mut bench))?;
             let Some(block) = block else { continue };
-            blocks += 1;
-            disturbed += usize::from(!before || !bpf::wait_until_alone(Duration::ZERO));
             for (row, sample) in block.rows {
                 let ids = || CALLS.iter().map(|call| call.id);
                 add(&mut samples, row, ids().zip(sample.ns));
@@ -69,13 +60,13 @@ pub fn run(rounds: usize, sample_ms: u64, stallscope: PathBuf) -> anyhow::Result
     let mut result = machine(cpus);
     result.extend([
         ("rounds".into(), json!(rounds)),
-        ("sample_ms".into(), json!(sample_ms)),
+        ("sample_ms".into(), json!(SAMPLE_MS)),
         (
             "bpftrace".into(),
             json!(bench.bpftrace.as_ref().map(|tool| tool.version.as_str())),
         ),
-        ("blocks".into(), json!(blocks)),
-        ("disturbed_blocks".into(), json!(disturbed)),
+        ("blocks".into(), json!(blocks.all)),
+        ("disturbed_blocks".into(), json!(blocks.disturbed)),
         ("perf".into(), json!(tracers::version("perf"))),
         ("strace".into(), json!(tracers::version("strace"))),
         ("ns".into(), samples.into()),

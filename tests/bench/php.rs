@@ -48,7 +48,6 @@ const VARIANTS: &[(&str, Variant)] = &[
 
 /// Measures.
 pub fn run(rounds: usize, stallscope: PathBuf) -> anyhow::Result<Value> {
-    ensure!(rounds > 0, "nothing to measure");
     // Before any thread and child: bpftrace needs it too.
     tracefs::ensure().map_err(|e| anyhow::anyhow!("{e}"))?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);

@@ -7,6 +7,7 @@ mod census;
 mod dns;
 mod files;
 mod history;
+mod overhead;
 mod own;
 mod php;
 mod replay;
@@ -17,19 +18,13 @@ mod start;
 mod tcp;
 mod udp;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::{build, setup, sh};
 
-use history::Key;
-use report::Report;
 use section::Section;
 
 /// The page that the measured tables go to.
@@ -53,7 +48,7 @@ pub struct Options {
 #[derive(clap::Subcommand)]
 enum What {
     /// Cost of a system call: the floor, bpftrace, perf trace, strace and stallscope, interleaved
-    Overhead(Overhead),
+    Overhead(Signal),
     /// Cost of a connection, and of short connections to a web server
     Tcp(Signal),
     /// Cost of a datagram that finds its socket full
@@ -92,25 +87,12 @@ struct Signal {
     no_page: bool,
 }
 
-/// Options of `bench overhead`.
-#[derive(clap::Args)]
-struct Overhead {
-    #[command(flatten)]
-    signal: Signal,
-    /// CPU time of one sample of one call, ms
-    #[arg(long, default_value_t = SAMPLE_MS, value_parser = clap::value_parser!(u32).range(1..=5000))]
-    sample_ms: u32,
-}
-
-/// CPU time of one sample of one call, ms.
-const SAMPLE_MS: u32 = 100;
-
 /// Judges what was measured.
 type Judge = fn(&Value) -> Result<Section>;
 
-/// What is measured with nothing but a number of rounds: its verb, the rounds that take about a minute, and who judges it. In the order of a run of
-/// everything, behind `overhead`.
-const SIGNALS: [(&str, u32, Judge); 11] = [
+/// What is measured: its verb, the usual rounds, and who judges it. In the order of a run of everything.
+const SIGNALS: [(&str, u32, Judge); 12] = [
+    ("overhead", 5, overhead::section),
     ("tcp", 3, tcp::section),
     ("udp", 5, udp::section),
     ("dns", 3, dns::section),
@@ -123,45 +105,6 @@ const SIGNALS: [(&str, u32, Judge); 11] = [
     ("view", 1, own::view),
     ("replay", 3, replay::section),
 ];
-/// Rounds of `overhead`.
-const OVERHEAD_ROUNDS: u32 = 5;
-
-/// Something measured and judged.
-enum Judged {
-    Overhead(Report),
-    Signal(Section),
-}
-
-impl Judged {
-    fn text(&self) -> String {
-        match self {
-            Self::Overhead(report) => report.text(),
-            Self::Signal(section) => section.text(),
-        }
-    }
-
-    fn page(&self, old: &str) -> String {
-        match self {
-            Self::Overhead(report) => report.page(old),
-            Self::Signal(section) => section.page(old),
-        }
-    }
-
-    fn missed(&self) -> usize {
-        match self {
-            Self::Overhead(report) => report.missed(),
-            Self::Signal(section) => section.missed(),
-        }
-    }
-
-    fn keys(self) -> Vec<Key> {
-        match self {
-            Self::Overhead(report) => report.keys(),
-            Self::Signal(section) => section.keys,
-        }
-    }
-}
-
 /// Measures, prints and writes.
 pub fn run(options: &Options) -> Result<()> {
     let Some(what) = &options.what else {
@@ -169,17 +112,13 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let (verb, signal) = what.parts();
     let programs = Programs::build()?;
-    let sample_ms = match what {
-        What::Overhead(overhead) => overhead.sample_ms,
-        _ => SAMPLE_MS,
-    };
-    let (_, judged) = programs.measure(verb, signal.rounds, sample_ms)?;
-    print!("{}", judged.text());
+    let (_, section) = programs.measure(verb, signal.rounds)?;
+    print!("{}", section.text());
     if !signal.no_page {
-        write(&judged)?;
+        write(&section)?;
     }
-    if signal.check && judged.missed() > 0 {
-        eprintln!("bench: {} goal(s) missed", judged.missed());
+    if signal.check && section.missed() > 0 {
+        eprintln!("bench: {} goal(s) missed", section.missed());
         std::process::exit(1);
     }
     Ok(())
@@ -188,7 +127,7 @@ pub fn run(options: &Options) -> Result<()> {
 impl What {
     fn parts(&self) -> (&'static str, &Signal) {
         match self {
-            Self::Overhead(overhead) => ("overhead", &overhead.signal),
+            Self::Overhead(signal) => ("overhead", signal),
             Self::Tcp(signal) => ("tcp", signal),
             Self::Udp(signal) => ("udp", signal),
             Self::Dns(signal) => ("dns", signal),
@@ -210,25 +149,22 @@ fn everything(options: &Options) -> Result<()> {
     let (mut keys, mut failed, mut missed) = (Vec::new(), Vec::new(), 0);
     let (mut about, mut disturbed, mut stolen) = (None, 0, 0.0_f64);
     let begun = Instant::now();
-    for verb in ["overhead"]
-        .into_iter()
-        .chain(SIGNALS.map(|(verb, ..)| verb))
-    {
+    for (verb, ..) in SIGNALS {
         let since = Instant::now();
-        match programs.measure(verb, None, SAMPLE_MS) {
-            Ok((measured, judged)) => {
+        match programs.measure(verb, None) {
+            Ok((measured, section)) => {
                 println!(
                     "{}\n({verb}: {:.0} s)\n",
-                    judged.text(),
+                    section.text(),
                     since.elapsed().as_secs_f64()
                 );
-                missed += judged.missed();
+                missed += section.missed();
                 disturbed += measured["disturbed_blocks"].as_u64().unwrap_or(0);
                 stolen = stolen.max(measured["stolen"].as_f64().unwrap_or(0.0));
                 if !options.no_page {
-                    write(&judged)?;
+                    write(&section)?;
                 }
-                keys.extend(judged.keys());
+                keys.extend(section.keys);
                 about = Some(measured);
             }
             Err(error) => {
@@ -262,10 +198,10 @@ fn everything(options: &Options) -> Result<()> {
 }
 
 /// Writes what was measured to its place on the page.
-fn write(judged: &Judged) -> Result<()> {
+fn write(section: &Section) -> Result<()> {
     let file = sh::root().join(PAGE);
     let old = fs::read_to_string(&file).unwrap_or_default();
-    sh::write_if_changed(&file, judged.page(&old).as_bytes())?;
+    sh::write_if_changed(&file, section.page(&old).as_bytes())?;
     println!("\nwritten to {PAGE}");
     Ok(())
 }
@@ -288,28 +224,22 @@ impl Programs {
     }
 
     /// Runs the measuring program.
-    fn measure(&self, verb: &str, rounds: Option<u32>, sample_ms: u32) -> Result<(Value, Judged)> {
-        if verb == "overhead" {
-            let rounds = rounds.unwrap_or(OVERHEAD_ROUNDS);
-            let numbers = [rounds.to_string(), sample_ms.to_string()];
-            let measured = self.run(verb, &numbers, &self.stallscope)?;
-            let report = Report::of(&measured)?;
-            return Ok((measured, Judged::Overhead(report)));
-        }
+    fn measure(&self, verb: &str, rounds: Option<u32>) -> Result<(Value, Section)> {
         let signal = SIGNALS.iter().find(|(name, ..)| *name == verb);
         let (_, usual, judge) = signal.context("no such measurement")?;
         let rounds = rounds.unwrap_or(*usual);
-        let measured = self.run(verb, &[rounds.to_string()], &self.stallscope)?;
+        let measured = self.run(verb, rounds)?;
         let section = judge(&measured)?;
-        Ok((measured, Judged::Signal(section)))
+        Ok((measured, section))
     }
 
-    fn run(&self, verb: &str, numbers: &[String], stallscope: &Path) -> Result<Value> {
+    fn run(&self, verb: &str, rounds: u32) -> Result<Value> {
         let Some(mut command) = sh::as_root(&self.bench) else {
             bail!("measuring needs root, and there is no sudo: run as root");
         };
         sh::clean_library_path(&mut command);
-        command.arg(verb).args(numbers).arg(stallscope);
+        command.arg(verb).arg(rounds.to_string());
+        command.arg(&self.stallscope);
         let text = sh::output(&mut command)?;
         serde_json::from_str(&text).context("the measuring program's result")
     }
