@@ -209,9 +209,14 @@ impl Collector {
         self.ring.as_ref().map(Ring::filling)
     }
 
-    /// Records in memory that no reading has taken yet.
-    pub fn waiting(&self) -> usize {
-        self.pending.requests.len() + self.pending.exits.len()
+    /// Memory of the records that no reading has taken yet, bytes: of those whose number grows with what happens.
+    pub fn waiting_bytes(&self) -> usize {
+        let tcp = self.pending.tcp.as_ref();
+        size_of_val(self.pending.requests.as_slice())
+            + size_of_val(self.pending.exits.as_slice())
+            + tcp.map_or(0, |tcp| {
+                size_of_val(tcp.connects.as_slice()) + size_of_val(tcp.events.as_slice())
+            })
     }
 
     /// True when there is anything that no reading has taken yet.
@@ -223,7 +228,7 @@ impl Collector {
             self.pending.files.is_some(),
             self.pending.journal.is_some(),
         ];
-        self.waiting() > 0 || signals.contains(&true)
+        self.waiting_bytes() > 0 || signals.contains(&true)
     }
 
     /// Empties the ring into memory, and passes on what the kernel side logged.

@@ -20,6 +20,8 @@ use tokio::{
 
 /// Bytes that are taken over at most before somebody asks for them; then the ring fills, and the kernel side counts what is lost.
 const MOST: usize = 16 << 20;
+/// What there can be at a time is less: that, and what the ring itself holds (2 MB).
+const AT_ONCE: usize = 2 * MOST;
 /// Bytes of room that are kept for the next records.
 const KEPT: usize = 1 << 20;
 
@@ -96,9 +98,11 @@ impl Ring {
         filling(self.fd.try_clone()?)
     }
 
-    /// Gives every record that there is to `each`, in the order in which they came.
+    /// Gives every record that there is by now to `each`, in the order in which they came. What comes meanwhile may be among them, but
+    /// where records come faster than `each` takes them, the rest waits for the next call: it would go on, and memory grow, for ever.
     pub fn empty(&mut self, mut each: impl FnMut(&[u8])) {
-        loop {
+        let mut given = 0;
+        while given < AT_ONCE {
             let mut bytes = mem::take(&mut self.room);
             // They are looked at without the lock: for as long as it is held, nobody empties the ring.
             let all = {
@@ -108,6 +112,7 @@ impl Ring {
                 all
             };
             records(&bytes).for_each(&mut each);
+            given += bytes.len();
             bytes.clear();
             bytes.shrink_to(KEPT);
             self.room = bytes;

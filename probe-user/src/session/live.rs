@@ -26,9 +26,8 @@ use crate::{
 /// How often the ring is emptied, and what was in it folded into the window. Where a quarter of the ring fills meanwhile, the
 /// kernel side says so; a wake-up for each record would cost the traced processes.
 const FOLD: Duration = Duration::from_millis(250);
-/// With so many records in memory they are folded at once, so that memory does not grow with their rate; they have
-/// up to 1.3 KB each.
-const MANY: usize = 2048;
+/// With so many bytes of records in memory they are folded at once, so that memory does not grow with their rate.
+const MUCH: usize = 3 << 20;
 /// Where nothing came, readings that say so are this far apart.
 const NOTHING: Duration = Duration::from_secs(1);
 /// How often `/proc` is searched for new processes of the target.
@@ -185,8 +184,7 @@ impl Live {
                 if self.collector.next_cost().is_some_and(|next| now >= next) {
                     self.collector.kernel_cost();
                 }
-                let waiting = self.collector.waiting();
-                if now >= next_fold || waiting >= MANY {
+                if now >= next_fold || self.collector.waiting_bytes() >= MUCH {
                     next_fold = now + FOLD;
                     if self.collector.has_news() || now - said >= NOTHING {
                         said = now;

@@ -19,6 +19,9 @@ const ROWS: [(&str, &str); 3] = [
 /// CPU time of the reader of the ring alone, percent of one CPU.
 const READER_PERCENT: f64 = 30.0;
 
+/// Memory of the tool at its largest, however fast events come, MB: what there is of them for a moment, which it may not let grow.
+const PEAK_MB: f64 = 100.0;
+
 /// Judges what was measured.
 pub fn section(measured: &Value) -> Result<Section> {
     let how = "events are sent on the last CPU by a program that BPF_PROG_TEST_RUN repeats, as the kernel side sends them; who reads them is on the first";
@@ -116,6 +119,10 @@ fn verdicts(measured: &Value) -> Result<Vec<Verdict>> {
             "",
         ),
     ];
+    for (row, name) in &ROWS[1..] {
+        let what = format!("{name}: largest memory");
+        all.push(verdict(what, of(row, "peak_bytes")? / 1e6, PEAK_MB, " MB"));
+    }
     for (row, name) in ROWS {
         let what = format!("{name}: neither seen nor counted as lost");
         all.push(verdict(what, of(row, "unaccounted")?, 0.0, ""));
@@ -189,6 +196,13 @@ mod tests {
         assert_eq!(found.missed(), 1);
         let text = found.text();
         assert!(text.contains("| 56 | 4000000 | 9 | 20.0 |"), "{text}");
+    }
+
+    #[test]
+    fn memory_that_grows_with_what_comes_is_a_goal_missed() {
+        let mut large = measured(0.0, 0.0);
+        large["rows"]["requests"]["peak_bytes"] = json!([1.1e9]);
+        assert_eq!(section(&large).unwrap().missed(), 1);
     }
 
     #[test]

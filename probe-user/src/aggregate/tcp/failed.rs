@@ -1,10 +1,13 @@
 //! Failed connects, added up by process, address and errno.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, hash_map::Entry},
+};
 
 use probe_common::{peer::special, tcp::Connect};
 
-use super::{FailedConnects, MAX_TCP_ROWS, Process, states::name};
+use super::{FailedConnects, MAX_TCP_ROWS, Process, states::Who};
 use crate::aggregate::Peer;
 
 /// Rows kept while the window lasts: more than are shown, so that the largest are among them.
@@ -20,7 +23,7 @@ struct Row {
 /// The sums of one window.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Failed {
-    rows: HashMap<(Process, u64, u32), Row>,
+    rows: HashMap<(Who, u64, u32), Row>,
     /// By errno, what found no row.
     other: HashMap<u32, Row>,
     /// First failure and number, by peer id, of connects that found no free port.
@@ -33,27 +36,21 @@ impl Failed {
         if connect.errno == 0 {
             return;
         }
-        let key = (
-            Process {
-                pid: connect.tgid,
-                comm: name(&connect.comm),
-            },
-            connect.peer,
-            connect.errno,
-        );
+        let key = (Who::connected(connect), connect.peer, connect.errno);
         let new = Row {
             count: 0,
             first_ns: connect.at_ns,
             last_ns: connect.at_ns,
         };
-        let row = if self.rows.len() < MAX_ROWS || self.rows.contains_key(&key) {
-            self.rows.entry(key).or_insert(new)
-        } else {
-            self.other.entry(connect.errno).or_insert(new)
+        let full = self.rows.len() >= MAX_ROWS;
+        let row = match self.rows.entry(key) {
+            Entry::Vacant(_) if full => self.other.entry(connect.errno).or_insert(new),
+            entry => entry.or_insert(new),
         };
         add(row, 1, connect.at_ns, connect.at_ns);
-        let place = self.no_port.len() < MAX_ROWS || self.no_port.contains_key(&connect.peer);
-        if connect.errno == libc::EADDRNOTAVAIL as u32 && place {
+        if connect.errno == libc::EADDRNOTAVAIL as u32
+            && (self.no_port.len() < MAX_ROWS || self.no_port.contains_key(&connect.peer))
+        {
             let port = self
                 .no_port
                 .entry(connect.peer)
@@ -77,8 +74,8 @@ impl Failed {
     /// The rows, most first; what is beyond [`MAX_TCP_ROWS`] is added up by errno.
     pub fn finish(&self, start_ns: u64, peer: impl Fn(u64) -> Peer) -> Vec<FailedConnects> {
         let mut rows: Vec<_> = self.rows.iter().collect();
-        rows.sort_by_key(|((process, id, errno), row)| {
-            (Reverse(row.count), row.first_ns, process.pid, *id, *errno)
+        rows.sort_by_key(|((who, id, errno), row)| {
+            (Reverse(row.count), row.first_ns, *who, *id, *errno)
         });
         let rest = rows.split_off(rows.len().min(MAX_TCP_ROWS));
         let mut other = self.other.clone();
@@ -89,8 +86,8 @@ impl Failed {
             });
             add(sum, row.count, row.first_ns, row.last_ns);
         }
-        let shown = |process: &Process, peer, errno: u32, row: &Row| FailedConnects {
-            process: process.clone(),
+        let shown = |process: Process, peer, errno: u32, row: &Row| FailedConnects {
+            process,
             peer,
             errno,
             count: row.count,
@@ -99,16 +96,14 @@ impl Failed {
         };
         let mut out: Vec<FailedConnects> = rows
             .into_iter()
-            .map(|((process, id, errno), row)| shown(process, peer(*id), *errno, row))
+            .map(|((who, id, errno), row)| shown((*who).into(), peer(*id), *errno, row))
             .collect();
         let mut other: Vec<_> = other.into_iter().collect();
         other.sort_by_key(|(errno, row)| (Reverse(row.count), *errno));
-        let nobody = Process::default();
-        out.extend(
-            other
-                .iter()
-                .map(|(errno, row)| shown(&nobody, Peer::Special(special::OTHER), *errno, row)),
-        );
+        out.extend(other.iter().map(|(errno, row)| {
+            let other = Peer::Special(special::OTHER);
+            shown(Process::default(), other, *errno, row)
+        }));
         out
     }
 }
@@ -140,5 +135,22 @@ mod tests {
         );
         let rows = failed.finish(0, Peer::Special);
         assert_eq!(rows.iter().map(|r| r.count).sum::<u64>(), 9000);
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_of_a_name_makes_no_other_process() {
+        let mut failed = Failed::default();
+        for behind in [b'x', b'y'] {
+            let mut connect = Connect {
+                errno: libc::ECONNREFUSED as u32,
+                tgid: 7,
+                ..Connect::ZERO
+            };
+            connect.comm[..3].copy_from_slice(&[b'a', 0, behind]);
+            failed.push(&connect);
+        }
+        let rows = failed.finish(0, Peer::Special);
+        let of: Vec<_> = rows.iter().map(|r| (&*r.process.comm, r.count)).collect();
+        assert_eq!(of, [(&b"a"[..], 2)]);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     half_closed::{FinWait2Fold, Timers},
     ports::Outbound,
     queues::Queues,
-    states::name,
+    states::Who,
     time_wait::{Clock, TimeWaitFold},
     timeline::Timeline,
 };
@@ -82,9 +82,15 @@ impl TcpFold {
         for event in events {
             self.gaps.push(event, peers);
         }
+        let mut last = None;
         for connect in &reading.connects {
             self.failed.push(connect);
-            self.named(connect.tgid, &name(&connect.comm));
+            let who = Who::connected(connect);
+            if last != Some(who) {
+                last = Some(who);
+                let process = Process::from(who);
+                self.named(process.pid, &process.comm);
+            }
         }
         self.flows.learn(&reading.transitions, &reading.retired);
         self.exact.learn(reading.timewait.take());

@@ -9,7 +9,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     net::IpAddr,
 };
 
@@ -20,7 +20,7 @@ use probe_common::{
 
 use super::{
     Gap, MAX_TCP_ROWS, Process,
-    states::{local_of, name},
+    states::{Who, local_of, name},
 };
 use crate::aggregate::{
     Peer,
@@ -48,7 +48,7 @@ struct Open {
     start_seen: bool,
     end_ns: Option<u64>,
     failed: HashMap<u32, u64>,
-    refused: HashMap<Process, u64>,
+    refused: HashMap<Who, u64>,
     back: Option<Process>,
     served_before: bool,
 }
@@ -189,12 +189,10 @@ impl Gaps {
         };
         let gap = &mut self.gaps[at];
         *gap.failed.entry(connect.errno).or_default() += 1;
-        let process = Process {
-            pid: connect.tgid,
-            comm: name(&connect.comm),
-        };
-        if gap.refused.len() < MAX_REFUSED || gap.refused.contains_key(&process) {
-            *gap.refused.entry(process).or_default() += 1;
+        let full = gap.refused.len() >= MAX_REFUSED;
+        match gap.refused.entry(Who::connected(connect)) {
+            Entry::Vacant(_) if full => {}
+            entry => *entry.or_default() += 1,
         }
     }
 
@@ -294,7 +292,10 @@ impl Gaps {
                 start_seen: gap.start_seen,
                 end_ns: gap.end_ns.map(|ns| ns.saturating_sub(start_ns)),
                 failed: most_first(&gap.failed, usize::MAX),
-                refused: most_first(&gap.refused, SHOWN_REFUSED),
+                refused: most_first(&gap.refused, SHOWN_REFUSED)
+                    .into_iter()
+                    .map(|(who, count)| (who.into(), count))
+                    .collect(),
                 back: gap.back.clone(),
                 served_before: gap.served_before,
             })

@@ -3,10 +3,10 @@
 use probe_common::{
     count::COMM_LEN,
     peer::{PeerKey, flag, kind},
-    tcp::{CensusKey, column, state},
+    tcp::{CensusKey, Connect, column, state},
 };
 
-use super::States;
+use super::{Process, States};
 use crate::{
     aggregate::{Peer, peer::from_key},
     collect::tcp::Counts,
@@ -101,6 +101,35 @@ fn bytes(kind: u8, address: [u64; 2]) -> Vec<u8> {
     let length = if kind == kind::INET { 4 } else { 16 };
     let words = address.map(u64::to_ne_bytes);
     words.as_flattened()[..length].to_vec()
+}
+
+/// The process of a record, as it is looked up a million times a second: in no memory of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Who {
+    pid: u32,
+    comm: [u8; COMM_LEN],
+}
+
+impl Who {
+    /// Who connected. What may lie behind the end of the name is left out.
+    pub fn connected(connect: &Connect) -> Self {
+        let mut comm = connect.comm;
+        let length = comm.iter().position(|&b| b == 0).unwrap_or(COMM_LEN);
+        comm[length..].fill(0);
+        Self {
+            pid: connect.tgid,
+            comm,
+        }
+    }
+}
+
+impl From<Who> for Process {
+    fn from(who: Who) -> Self {
+        Self {
+            pid: who.pid,
+            comm: name(&who.comm),
+        }
+    }
 }
 
 /// A process name as the kernel keeps it, without the padding.
