@@ -20,8 +20,8 @@ use tokio::{
 
 /// Bytes that are taken over at most before somebody asks for them; then the ring fills, and the kernel side counts what is lost.
 const MOST: usize = 16 << 20;
-/// What there can be at a time is less: that, and what the ring itself holds (2 MB).
-const AT_ONCE: usize = 2 * MOST;
+/// What there can be at a time: that, and what the ring itself holds (`EVENTS_BYTES` in probe-ebpf/src/maps.rs).
+const AT_ONCE: usize = MOST + (2 << 20);
 /// Bytes of room that are kept for the next records.
 const KEPT: usize = 1 << 20;
 
@@ -42,17 +42,15 @@ struct Shared {
 }
 
 impl Shared {
-    /// Takes over what is in the ring; false when that is too much.
-    fn take(&mut self) -> bool {
-        while self.taken.len() < MOST {
-            let Some(record) = self.ring.next() else {
-                return true;
-            };
+    /// Takes over what is in the ring, until there are so many bytes of it.
+    fn take(&mut self, most: usize) {
+        while self.taken.len() < most
+            && let Some(record) = self.ring.next()
+        {
             let len = record.len() as u32;
             self.taken.extend_from_slice(&len.to_ne_bytes());
             self.taken.extend_from_slice(&record);
         }
-        false
     }
 }
 
@@ -100,26 +98,18 @@ impl Ring {
 
     /// Gives every record that there is by now to `each`, in the order in which they came. What comes meanwhile may be among them, but
     /// where records come faster than `each` takes them, the rest waits for the next call: it would go on, and memory grow, for ever.
-    pub fn empty(&mut self, mut each: impl FnMut(&[u8])) {
-        let mut given = 0;
-        while given < AT_ONCE {
-            let mut bytes = mem::take(&mut self.room);
-            // They are looked at without the lock: for as long as it is held, nobody empties the ring.
-            let all = {
-                let mut shared = lock(&self.shared);
-                let all = shared.take();
-                mem::swap(&mut shared.taken, &mut bytes);
-                all
-            };
-            records(&bytes).for_each(&mut each);
-            given += bytes.len();
-            bytes.clear();
-            bytes.shrink_to(KEPT);
-            self.room = bytes;
-            if all {
-                return;
-            }
+    pub fn empty(&mut self, each: impl FnMut(&[u8])) {
+        let mut bytes = mem::take(&mut self.room);
+        // They are looked at without the lock: for as long as it is held, nobody empties the ring.
+        {
+            let mut shared = lock(&self.shared);
+            shared.take(AT_ONCE);
+            mem::swap(&mut shared.taken, &mut bytes);
         }
+        records(&bytes).for_each(each);
+        bytes.clear();
+        bytes.shrink_to(KEPT);
+        self.room = bytes;
     }
 }
 
@@ -144,7 +134,7 @@ async fn take_over(shared: &Mutex<Shared>, fd: OwnedFd) {
     // Readiness is told at a change only: what lies in the ring by then wakes nobody.
     while let Ok(mut ready) = ring.readable().await {
         ready.clear_ready();
-        lock(shared).take();
+        lock(shared).take(MOST);
     }
 }
 

@@ -225,6 +225,8 @@ fn through_the_tool(kind: &Kind, stallscope: &Path, cpus: usize) -> anyhow::Resu
     let (beyond, _) = blow(BEYOND, None)?;
     found.push(("resident_beyond_bytes", resident(pid) as f64));
 
+    // Its end is waited for, and its maps last for as long as they are open here.
+    drop((storm, ring, losses));
     let output = tool.interrupt()?;
     let report: Value = serde_json::from_str(&output.stdout).context("the report")?;
     let seen = (kind.seen)(&report);
