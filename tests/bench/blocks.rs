@@ -9,6 +9,9 @@ use crate::bpf;
 /// How long to wait for other tracing programs to go away before a block.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// And how long for the block's own after it, which the kernel lets go of a moment after whoever attached them.
+const FREED: Duration = Duration::from_secs(1);
+
 /// Counts blocks, and those in which another tracing program was loaded.
 #[derive(Default)]
 pub struct Blocks {
@@ -31,7 +34,7 @@ impl Blocks {
             block().with_context(|| what.to_owned())
         })?;
         self.all += 1;
-        self.disturbed += usize::from(!before || !bpf::wait_until_alone(Duration::ZERO));
+        self.disturbed += usize::from(!before || !bpf::wait_until_alone(FREED));
         Ok(result)
     }
 }

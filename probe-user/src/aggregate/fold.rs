@@ -48,7 +48,8 @@ pub struct Aggregator {
     processes: Processes,
     /// Of requests that ended after `tasks` was read, which may still show them open, it knows when they began.
     served: Served,
-    base: HashMap<Thread, Base>,
+    /// `None`: it began with watching.
+    base: Option<HashMap<Thread, Base>>,
     threads: HashMap<Thread, Seen>,
     /// The thread table of the last reading that had one, and when that was taken.
     tasks: (u64, Arc<Vec<Task>>),
@@ -69,6 +70,8 @@ struct Base {
 #[derive(Clone)]
 struct OpenBase {
     start_ns: u64,
+    /// Its client had the answer: the window before counts it.
+    answered: bool,
     parts: Parts,
     peers: Vec<PeerUse>,
 }
@@ -81,6 +84,12 @@ struct Seen {
     event_driven: bool,
 }
 
+/// A request, as it was when the window began.
+fn open_in<'a>(base: &'a HashMap<Thread, Base>, request: &Request) -> Option<&'a OpenBase> {
+    let open = base.get(&served::thread_of(request))?.open.as_ref()?;
+    (open.start_ns == request.start_ns).then_some(open)
+}
+
 impl Aggregator {
     /// A window that starts when watching began: all sums were 0.
     pub fn new(about: About) -> Self {
@@ -90,7 +99,7 @@ impl Aggregator {
             peers: HashMap::new(),
             processes: Processes::default(),
             served: Served::default(),
-            base: HashMap::new(),
+            base: None,
             threads: HashMap::new(),
             tasks: (0, Arc::default()),
             calls: CallSums::default(),
@@ -120,21 +129,18 @@ impl Aggregator {
         new.signals.set_base(base);
         new.base_losses = base.losses;
         new.losses = base.losses;
-        for task in &base.tasks {
+        let rows = base.tasks.iter().map(|task| {
             let now = moment(task, base.at_ns);
             let open = (task.flags & flag::IN_REQUEST != 0).then(|| OpenBase {
                 start_ns: task.request.start_ns,
+                answered: task.flags & flag::ANSWERED != 0,
                 parts: difference(&now.life, &task.life_at_start),
                 peers: uses(&task.request).to_vec(),
             });
-            new.base.insert(
-                thread_of(task),
-                Base {
-                    life: now.life,
-                    open,
-                },
-            );
-        }
+            let life = now.life;
+            (thread_of(task), Base { life, open })
+        });
+        new.base = Some(rows.collect());
         new
     }
 
@@ -269,9 +275,7 @@ impl Aggregator {
     }
 
     fn request(&mut self, request: &Request) {
-        // A connection is kept: the record comes with the next request, but this one was answered, and
-        // counted, in the window before.
-        if request.end_ns <= self.about.start_ns {
+        if request.end_ns <= self.about.start_ns && self.is_counted_before(request) {
             return;
         }
         if !self.served.add(request, &mut self.processes) {
@@ -280,17 +284,18 @@ impl Aggregator {
         }
     }
 
+    /// Does a request that ended before this window count there? It does when its connection is kept: its record comes with the
+    /// next request, but it was answered. One that ended while the reading in between was made is in neither of its parts: its
+    /// record comes too late for the one, and its thread is idle in the other.
+    fn is_counted_before(&self, request: &Request) -> bool {
+        self.base
+            .as_ref()
+            .is_none_or(|base| open_in(base, request).is_some_and(|open| open.answered))
+    }
+
     /// A request of which only a piece lies within the window.
     fn incomplete(&mut self, process: ProcessId, request: &Request, assumed: Option<(u64, u64)>) {
-        let thread = Thread {
-            tid: request.tid,
-            start_ticks: request.start_ticks,
-        };
-        let before = self
-            .base
-            .get(&thread)
-            .and_then(|base| base.open.as_ref())
-            .filter(|open| open.start_ns == request.start_ns);
+        let before = self.base.as_ref().and_then(|base| open_in(base, request));
         let whole = fit(request.parts, wall_ns(request));
         let parts = before.map_or(whole, |open| difference(&whole, &open.parts));
         self.served.process(process).time_ns += sum(&parts);

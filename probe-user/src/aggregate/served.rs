@@ -53,7 +53,8 @@ pub(super) fn owner_of(request: &Request) -> Owner {
     }
 }
 
-fn thread_of(request: &Request) -> Thread {
+/// The thread that served it.
+pub(super) fn thread_of(request: &Request) -> Thread {
     Thread {
         tid: request.tid,
         start_ticks: request.start_ticks,

@@ -424,6 +424,34 @@ fn an_answered_request_on_a_kept_connection_is_finished_and_counts_once() {
 }
 
 #[test]
+fn a_request_that_ends_while_a_reading_is_made_counts_once() {
+    let mut record = request(1, 0, INCIDENT_A);
+    // Its record came after the ring was emptied, and its thread is idle where its row was read, right after.
+    let idle = task(record.tgid, record.tid);
+    let first = Reading {
+        tasks: vec![idle],
+        ..reading(10 * S)
+    };
+    record.end_ns = START + 10 * S - 1;
+    let requests = |w: Window| w.groups.iter().map(|g| g.all_requests()).sum::<u64>();
+    assert_eq!(requests(window([first.clone()])), 0);
+    let late = Reading {
+        requests: vec![record],
+        ..reading(20 * S)
+    };
+    let mut next = Aggregator::since(about(), &first);
+    next.push(late.clone());
+    assert_eq!(requests(next.finish(probes(), Cost::default())), 1);
+    // Nothing that ended before watching began is counted.
+    let mut new = Aggregator::new(About {
+        start_ns: START + 10 * S,
+        ..about()
+    });
+    new.push(late);
+    assert_eq!(requests(new.finish(probes(), Cost::default())), 0);
+}
+
+#[test]
 fn rows_that_are_taken_out_and_come_back_are_added_up() {
     let row = |count| stat((1, op::POLL, api_id(5)), count, MS);
     let other = |count| stat((2, op::POLL, api_id(5)), count, MS);

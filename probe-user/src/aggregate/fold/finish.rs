@@ -120,7 +120,8 @@ impl Aggregator {
         let mut rows = BTreeMap::new();
         for (thread, seen) in &self.threads {
             let zero = Parts::default();
-            let base = self.base.get(thread).map_or(&zero, |base| &base.life);
+            let base = self.base.as_ref().and_then(|base| base.get(thread));
+            let base = base.map_or(&zero, |base| &base.life);
             let row = rows.entry(seen.process).or_insert_with(|| ProcessTime {
                 process: self.processes.get(seen.process),
                 group: self.processes.group(seen.process).0,
