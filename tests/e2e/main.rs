@@ -160,6 +160,7 @@ const TESTS: &[harness::Test] = tests! {
     }
     serve::{
         what_it_counts_equals_the_access_log_and_the_peer,
+        each_request_counts_once_at_full_load,
         a_hundred_scrapes_at_once_are_served_beside_slow_and_rude_clients,
         only_what_is_asked_rightly_is_answered,
         sighup_takes_over_a_new_certificate_and_keeps_the_old_one_beside_a_bad_one,

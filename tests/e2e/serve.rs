@@ -211,6 +211,49 @@ pub fn what_it_counts_equals_the_access_log_and_the_peer() -> anyhow::Result<()>
     Ok(())
 }
 
+/// At full load, where requests end while a look is taken: those are in one slice, too.
+pub fn each_request_counts_once_at_full_load() -> anyhow::Result<()> {
+    const LOAD: Duration = Duration::from_secs(8);
+    for keep_conn in [false, true] {
+        let pool = format!("full{}", std::process::id());
+        let stack = Stack::start(Settings {
+            pool: &pool,
+            workers: 4,
+            fastcgi: FastCgi::Unix,
+            keep_conn,
+        })?;
+        let serve = Serve::start(&["--pool", &pool])?;
+        let before = stack.access_log()?.len();
+        web::wrk(&format!("http://{}/fast.php", stack.addr), 16, LOAD)?;
+        // What wrk cut off ends, and is looked at.
+        std::thread::sleep(Duration::from_millis(2500));
+        let log = &stack.access_log()?[before..];
+        let answered = log.iter().filter(|line| line.status == 200).count();
+        ensure!(
+            answered > 1000,
+            "only {answered} requests: this is no full load"
+        );
+        let group = format!("stallscope_group=\"pool {pool}\"");
+        let sums = |m: &Metrics| {
+            let counted = m.sum("stallscope_request_duration_seconds_count", &[&group]);
+            let lost = m.sum("stallscope_losses_total", &["ring_full"]);
+            (counted as usize, lost as usize)
+        };
+        let metrics = serve.metrics(&format!("{answered} requests"), |m| {
+            let (counted, lost) = sums(m);
+            counted + lost >= answered
+        })?;
+        let (counted, _) = sums(&metrics);
+        ensure!(
+            counted <= log.len(),
+            "keep_conn {keep_conn}: counted {counted}, the access log has {}",
+            log.len()
+        );
+        serve.end()?;
+    }
+    Ok(())
+}
+
 /// A client whose receive buffer is small, so that what it does not read stays with the server.
 fn slow(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
