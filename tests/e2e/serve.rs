@@ -149,21 +149,27 @@ fn promtool(metrics: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A pool of four workers behind nginx, by its name, and `serve` that watches it.
+fn beside_a_pool(keep_conn: bool) -> anyhow::Result<(String, Stack, Serve)> {
+    let pool = format!("serve{}", std::process::id());
+    let stack = Stack::start(Settings {
+        pool: &pool,
+        workers: 4,
+        fastcgi: FastCgi::Unix,
+        keep_conn,
+    })?;
+    let serve = Serve::start(&["--pool", &pool])?;
+    Ok((pool, stack, serve))
+}
+
 /// Over many slices, and with connections that are kept: each request is in one of them, and in no other.
 pub fn what_it_counts_equals_the_access_log_and_the_peer() -> anyhow::Result<()> {
     const BURSTS: usize = 8;
     const EACH: usize = 30;
     const CALLS: usize = 3;
     for keep_conn in [false, true] {
-        let pool = format!("serve{}", std::process::id());
         let peer = Upstream::tcp(Behaviour::http(Duration::from_millis(2), false))?;
-        let stack = Stack::start(Settings {
-            pool: &pool,
-            workers: 4,
-            fastcgi: FastCgi::Unix,
-            keep_conn,
-        })?;
-        let serve = Serve::start(&["--pool", &pool])?;
+        let (pool, stack, serve) = beside_a_pool(keep_conn)?;
         let before = stack.access_log()?.len();
         let page = format!("/calls.php?n={CALLS}&url=http://{}/", peer.host_port());
         for _ in 0..BURSTS {
@@ -215,14 +221,7 @@ pub fn what_it_counts_equals_the_access_log_and_the_peer() -> anyhow::Result<()>
 pub fn each_request_counts_once_at_full_load() -> anyhow::Result<()> {
     const LOAD: Duration = Duration::from_secs(8);
     for keep_conn in [false, true] {
-        let pool = format!("full{}", std::process::id());
-        let stack = Stack::start(Settings {
-            pool: &pool,
-            workers: 4,
-            fastcgi: FastCgi::Unix,
-            keep_conn,
-        })?;
-        let serve = Serve::start(&["--pool", &pool])?;
+        let (pool, stack, serve) = beside_a_pool(keep_conn)?;
         let before = stack.access_log()?.len();
         web::wrk(&format!("http://{}/fast.php", stack.addr), 16, LOAD)?;
         // What wrk cut off ends, and is looked at.
