@@ -11,6 +11,7 @@
 //! into a [`aggregate::Window`]: plain data. [`diagnose`] judges a window. [`present`] writes text and
 //! JSON. Only the first two touch the kernel; everything from `Reading` on runs and is tested without root.
 
+mod bounded;
 pub mod error;
 
 pub mod attach;

@@ -17,7 +17,7 @@ use super::{
     identity::{Owner, ProcessId, Processes, Thread},
     peer::resolve,
 };
-use crate::collect::CallSum;
+use crate::{bounded::has_room, collect::CallSum};
 
 /// A [`CallSum`] that can be subtracted and added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl CallSums {
                 continue;
             }
             let mut row = (process_of(&key, processes), op_of(key.op), key.peer);
-            if self.ended.len() >= MAX_ENDED && !self.ended.contains_key(&row) {
+            if !has_room(&self.ended, &row, MAX_ENDED) {
                 row = (NOBODY, row.1, special::OTHER);
             }
             match self.ended.get_mut(&row) {

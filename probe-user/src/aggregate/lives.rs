@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
 
+use crate::bounded::has_room;
+
 /// Ended rows that a window tells apart; further ones are added up in [`Sum::other`].
 const MAX_ENDED: usize = 16_384;
 
@@ -49,7 +51,7 @@ impl<S: Sum> Lives<S> {
     pub fn end(&mut self, rows: impl IntoIterator<Item = (S::Key, S)>) {
         for (mut key, mut sum) in rows {
             self.now.remove(&key);
-            if self.ended.len() >= MAX_ENDED && !self.ended.contains_key(&key) {
+            if !has_room(&self.ended, &key, MAX_ENDED) {
                 if let Some(base) = self.base_mut().remove(&key) {
                     sum = sum.since(&base);
                 }

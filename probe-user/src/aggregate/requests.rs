@@ -16,6 +16,7 @@ use super::{
     threads::{fit, sum, uses},
     window::{add_histogram, record_n},
 };
+use crate::bounded::has_room;
 
 /// What a group's requests did, while the window fills.
 #[derive(Clone, Debug)]
@@ -248,7 +249,7 @@ impl GroupSum {
 
     /// The sums of a peer. When the table is full, the one waited for least goes into "other peers".
     fn peer(&mut self, id: u64) -> &mut PeerSum {
-        if self.peers.len() >= MAX_PEERS && id != special::OTHER && !self.peers.contains_key(&id) {
+        if id != special::OTHER && !has_room(&self.peers, &id, MAX_PEERS) {
             let least = self
                 .peers
                 .iter()

@@ -1,14 +1,11 @@
 //! Failed connects, added up by process, address and errno.
 
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, hash_map::Entry},
-};
+use std::{cmp::Reverse, collections::HashMap};
 
 use probe_common::{peer::special, tcp::Connect};
 
 use super::{FailedConnects, MAX_TCP_ROWS, Process, states::Who};
-use crate::aggregate::Peer;
+use crate::{aggregate::Peer, bounded::has_room};
 
 /// Rows kept while the window lasts: more than are shown, so that the largest are among them.
 const MAX_ROWS: usize = 4096;
@@ -42,14 +39,13 @@ impl Failed {
             first_ns: connect.at_ns,
             last_ns: connect.at_ns,
         };
-        let full = self.rows.len() >= MAX_ROWS;
-        let row = match self.rows.entry(key) {
-            Entry::Vacant(_) if full => self.other.entry(connect.errno).or_insert(new),
-            entry => entry.or_insert(new),
+        let row = match has_room(&self.rows, &key, MAX_ROWS) {
+            true => self.rows.entry(key).or_insert(new),
+            false => self.other.entry(connect.errno).or_insert(new),
         };
         add(row, 1, connect.at_ns, connect.at_ns);
         if connect.errno == libc::EADDRNOTAVAIL as u32
-            && (self.no_port.len() < MAX_ROWS || self.no_port.contains_key(&connect.peer))
+            && has_room(&self.no_port, &connect.peer, MAX_ROWS)
         {
             let port = self
                 .no_port

@@ -9,7 +9,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -22,10 +22,13 @@ use super::{
     Gap, MAX_TCP_ROWS, Process,
     states::{Who, local_of, name},
 };
-use crate::aggregate::{
-    Peer,
-    lives::fitting,
-    peer::{from_key, resolve},
+use crate::{
+    aggregate::{
+        Peer,
+        lives::fitting,
+        peer::{from_key, resolve},
+    },
+    bounded::has_room,
 };
 
 /// A connect may return so long after the listen() that came too late for it, ns: it was refused before, and
@@ -112,10 +115,9 @@ impl Gaps {
     }
 
     fn listens(&mut self, address: &PeerKey, at_ns: u64) -> Option<&mut Served> {
-        let full = |listeners: &HashMap<_, _>| listeners.len() >= MAX_ADDRESSES;
-        if full(&self.listeners) && !self.listeners.contains_key(address) {
+        if !has_room(&self.listeners, address, MAX_ADDRESSES) {
             self.forget();
-            if full(&self.listeners) {
+            if !has_room(&self.listeners, address, MAX_ADDRESSES) {
                 return None;
             }
         }
@@ -189,10 +191,9 @@ impl Gaps {
         };
         let gap = &mut self.gaps[at];
         *gap.failed.entry(connect.errno).or_default() += 1;
-        let full = gap.refused.len() >= MAX_REFUSED;
-        match gap.refused.entry(Who::connected(connect)) {
-            Entry::Vacant(_) if full => {}
-            entry => *entry.or_default() += 1,
+        let who = Who::connected(connect);
+        if has_room(&gap.refused, &who, MAX_REFUSED) {
+            *gap.refused.entry(who).or_default() += 1;
         }
     }
 

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use probe_common::tcp::{CensusKey, FinWait2, Holder, column};
 
 use super::{States, states::whose, time_wait::jiffies_ns};
-use crate::{aggregate::Durations, collect::tcp::Census};
+use crate::{aggregate::Durations, bounded::has_room, collect::tcp::Census};
 
 /// Where the kernel hands a socket over to a timewait object at once, s (TCP_TIMEWAIT_LEN): a longer
 /// tcp_fin_timeout is cut in two. The socket waits `timeout - 60` (net/ipv4/tcp.c, `__tcp_close`, and
@@ -198,8 +198,7 @@ impl FinWait2Fold {
     }
 
     fn of_peer(&mut self, key: CensusKey) -> Option<&mut Stays> {
-        let place = self.by_peer.len() < MAX_PEERS || self.by_peer.contains_key(&key);
-        place.then(|| self.by_peer.entry(key).or_default())
+        has_room(&self.by_peer, &key, MAX_PEERS).then(|| self.by_peer.entry(key).or_default())
     }
 
     fn peak(&mut self, census: &Census) {

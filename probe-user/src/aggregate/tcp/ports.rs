@@ -14,7 +14,7 @@ use super::{
     states::{local_of, peer_of},
     time_wait::TIME_WAIT_NS,
 };
-use crate::{aggregate::Peer, collect::tcp::Census};
+use crate::{aggregate::Peer, bounded::has_room, collect::tcp::Census};
 
 /// How long a TIME_WAIT socket must have been silent before tcp_tw_reuse gives its port away, s
 /// (net/ipv4/tcp_ipv4.c, `tcp_twsk_unique`; since 6.14 net.ipv4.tcp_tw_reuse_delay, whose default it is).
@@ -49,8 +49,7 @@ impl Outbound {
         let first = self.first_ns.is_none();
         self.first_ns.get_or_insert(census.at_ns);
         for (key, counts) in census.rows.iter().filter(|(key, _)| is_outbound(key)) {
-            let full = self.rows.len() >= MAX_ROWS && !self.rows.contains_key(key);
-            if full {
+            if !has_room(&self.rows, key, MAX_ROWS) {
                 continue;
             }
             let states = States::of_row(counts);

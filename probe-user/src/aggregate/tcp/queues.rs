@@ -10,6 +10,7 @@ use probe_common::{
 use super::{ListenQueue, MAX_TCP_ROWS, Process, flows::Rows};
 use crate::{
     aggregate::{Peer, peer::from_key},
+    bounded::has_room,
     collect::tcp::{Census, Owners},
 };
 
@@ -143,8 +144,7 @@ impl Queues {
     }
 
     fn socket(&mut self, listener: &Listener) -> Option<&mut Queue> {
-        let full = self.sockets.len() >= MAX_SOCKETS;
-        if full && !self.sockets.contains_key(&listener.inode) {
+        if !has_room(&self.sockets, &listener.inode, MAX_SOCKETS) {
             self.left_out += 1;
             return None;
         }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::SocketAddr};
 use super::{MAX_UDP_ROWS, QueuePoint, QueueUse};
 use crate::{
     aggregate::series::{Growth, Peak, Series},
+    bounded::has_room,
     collect::udp::Census,
 };
 
@@ -61,7 +62,7 @@ impl Queues {
         }
         for socket in &census.sockets {
             let key = (socket.sock, socket.local.port());
-            if self.followed.len() >= MAX_FOLLOWED && !self.followed.contains_key(&key) {
+            if !has_room(&self.followed, &key, MAX_FOLLOWED) {
                 continue;
             }
             let new = !self.begun;

@@ -15,7 +15,7 @@ use probe_common::{
 };
 
 use super::{Census, Counts, counters};
-use crate::{attach::clock, collect::monotonic_ns};
+use crate::{attach::clock, bounded::has_room, collect::monotonic_ns};
 
 /// Sockets in FIN_WAIT_2 that are listed, as by the kernel side.
 const FIN_WAIT2_LISTED: usize = 8192;
@@ -151,7 +151,7 @@ pub fn count(sockets: &[Socket], at_ns: u64) -> Census {
             }
         }
         out.totals[column] += 1;
-        if rows.len() < CENSUS_ROWS || rows.contains_key(&key) {
+        if has_room(&rows, &key, CENSUS_ROWS) {
             rows.entry(key).or_insert([0; column::COUNT])[column] += 1;
         } else {
             out.other[column] += 1;
