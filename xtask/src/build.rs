@@ -55,22 +55,40 @@ pub fn stallscope(object: &Path) -> Result<PathBuf> {
     Ok(sh::target_dir()?.join("release/stallscope"))
 }
 
-/// Builds the same as [`stallscope`], static as what is handed out is: for the tests, here and in the guests alike.
-pub fn static_stallscope(object: &Path) -> Result<PathBuf> {
-    program("build", "probe-user", "--bin", "stallscope", Some(object))
+/// What static programs are for, which decides how they are compiled.
+#[derive(Clone, Copy)]
+pub enum Purpose {
+    /// To be tested: compiled soon, with what `cargo test` compiled for the host before it (build scripts, procedural macros).
+    Tests,
+    /// To be measured, or to run for long: compiled as `--release`, which takes twice as long.
+    Measurements,
+}
+
+/// The profile `dev` for [`Purpose::Tests`]: a fraction of the speed of `--release` lost for half of its time to compile. It has that
+/// profile's folder, and with it what is there; a profile of another name would not. Sums wrap, as in what is handed out.
+const FOR_TESTS: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+    ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
+    ("CARGO_PROFILE_DEV_DEBUG", "0"),
+    ("CARGO_PROFILE_DEV_STRIP", "symbols"),
+];
+
+/// Builds the same as [`stallscope`], static as what is handed out is: for use here and in the guests alike.
+pub fn static_stallscope(purpose: Purpose, object: &Path) -> Result<PathBuf> {
+    program(purpose, "probe-user", "--bin", "stallscope", Some(object))
 }
 
 /// Builds a program of the tests' own, and stallscope for it, which it finds beside itself; where both are.
-pub fn with_stallscope(name: &str) -> Result<(PathBuf, PathBuf)> {
+pub fn with_stallscope(purpose: Purpose, name: &str) -> Result<(PathBuf, PathBuf)> {
     let object = object()?;
-    let stallscope = static_stallscope(&object)?;
-    let program = program("build", "probe-tests", "--bin", name, Some(&object))?;
+    let stallscope = static_stallscope(purpose, &object)?;
+    let program = program(purpose, "probe-tests", "--bin", name, Some(&object))?;
     Ok((program, stallscope))
 }
 
-/// Builds one static program, beside those of `dist`, and returns the path of the executable.
+/// Builds one static program, a `--bin` or a `--test`, and returns the path of the executable.
 pub fn program(
-    verb: &str,
+    purpose: Purpose,
     package: &str,
     kind: &str,
     name: &str,
@@ -78,17 +96,17 @@ pub fn program(
 ) -> Result<PathBuf> {
     let mut cargo = sh::cargo();
     cargo
-        .args([verb, "--package", package, kind, name])
-        .args((verb == "test").then_some("--no-run"))
-        .args([
-            "--locked",
-            "--release",
-            "--message-format=json-render-diagnostics",
-        ])
+        .args(["build", "--package", package, kind, name])
+        .args(["--locked", "--message-format=json-render-diagnostics"])
         // A target of its own, so that build scripts are not linked statically too.
-        .args(["--target", &dist::host()?, "--target-dir"])
-        .arg(sh::target_dir()?.join("static"))
+        .args(["--target", &dist::host()?])
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    match purpose {
+        Purpose::Tests => cargo.envs(FOR_TESTS),
+        Purpose::Measurements => cargo
+            .args(["--release", "--target-dir"])
+            .arg(sh::target_dir()?.join("static")),
+    };
     if let Some(object) = object {
         object::embed(&mut cargo, object);
     }

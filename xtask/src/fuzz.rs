@@ -15,7 +15,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{apt, build, dist, sh, side_by_side::side_by_side, toolchain};
+use crate::{
+    apt,
+    build::{self, Purpose},
+    dist, sh,
+    side_by_side::side_by_side,
+    toolchain,
+};
 
 /// Which cargo-fuzz gets installed where it is missing.
 const CARGO_FUZZ: &str = "0.13.2";
@@ -126,7 +132,13 @@ impl Way {
 
     fn chance(seed: Option<u64>) -> Result<Self> {
         let object = build::object()?;
-        let program = build::program("build", "stallscope-fuzz", "--bin", "mutate", Some(&object))?;
+        let program = build::program(
+            Purpose::Tests,
+            "stallscope-fuzz",
+            "--bin",
+            "mutate",
+            Some(&object),
+        )?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let seed = seed.unwrap_or(now.map_or(1, |time| time.as_secs()));
         println!("fuzz: seed {seed}");

@@ -5,7 +5,10 @@ use std::{fs, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, setup, sh};
+use crate::{
+    build::{self, Purpose},
+    setup, sh,
+};
 
 /// Options of `lab`.
 #[derive(clap::Args)]
@@ -40,7 +43,7 @@ pub fn run(options: &Options) -> Result<()> {
     let commit = options.write.then(head).transpose()?;
     setup::test_packages()?;
     // It finds stallscope beside itself.
-    let (program, _) = build::with_stallscope("lab")?;
+    let (program, _) = build::with_stallscope(Purpose::Measurements, "lab")?;
     let Some(mut command) = sh::as_root(&program) else {
         bail!("watching needs root, and there is no sudo: run as root");
     };

@@ -3,7 +3,10 @@
 
 use anyhow::{Result, bail};
 
-use crate::{build, sh};
+use crate::{
+    build::{self, Purpose},
+    sh,
+};
 
 /// Options of `soak`.
 #[derive(clap::Args)]
@@ -18,7 +21,7 @@ pub struct Options {
 
 /// Builds everything and runs it.
 pub fn run(options: &Options) -> Result<()> {
-    let (program, stallscope) = build::with_stallscope("soak")?;
+    let (program, stallscope) = build::with_stallscope(Purpose::Measurements, "soak")?;
     let Some(mut command) = sh::as_root(&program) else {
         bail!("watching needs root, and there is no sudo: run as root");
     };

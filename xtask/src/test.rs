@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::{build, dist, object, setup, sh};
+use crate::{
+    build::{self, Purpose},
+    dist, object, setup, sh,
+};
 
 /// Options of `test`.
 #[derive(clap::Args)]
@@ -38,7 +41,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut stages = vec![unit(options, &object)?];
     if !options.no_root {
         setup::test_packages()?;
-        let binary = build::static_stallscope(&object)?;
+        let binary = build::static_stallscope(Purpose::Tests, &object)?;
         let of_root = Root::new(options, &object, &binary)?;
         stages.push(of_root.stage("kernel tests", "--test=kernel", &[])?);
         // What is asked for by its name is run, whichever subset it is in.
@@ -124,7 +127,12 @@ impl<'a> Root<'a> {
 /// Scenarios with numbers that are the same each time, so that what fails can be played again: one of each kind, or all.
 fn lab(all: bool) -> Result<Stage> {
     const SEED: &str = "1";
-    let (program, _) = build::with_stallscope("lab")?;
+    // All of it judges what the tool costs as well.
+    let purpose = match all {
+        true => Purpose::Measurements,
+        false => Purpose::Tests,
+    };
+    let (program, _) = build::with_stallscope(purpose, "lab")?;
     let Some(mut lab) = sh::as_root(&program) else {
         bail!("the lab needs root, and there is no sudo: run as root, or with --no-root");
     };

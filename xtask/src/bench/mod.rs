@@ -23,7 +23,10 @@ use std::{fs, path::PathBuf, time::Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::{build, setup, sh};
+use crate::{
+    build::{self, Purpose},
+    setup, sh,
+};
 
 use section::Section;
 
@@ -219,7 +222,7 @@ impl Programs {
             println!("bench: measuring needs root: it runs through sudo");
         }
         setup::test_packages()?;
-        let (bench, stallscope) = build::with_stallscope("bench")?;
+        let (bench, stallscope) = build::with_stallscope(Purpose::Measurements, "bench")?;
         Ok(Self { bench, stallscope })
     }
 

@@ -9,7 +9,10 @@ use super::Options;
 use super::initramfs::Archive;
 use super::kernel::Image;
 use super::qemu::fetch;
-use crate::{build, dist, object};
+use crate::{
+    build::{self, Purpose},
+    dist, object,
+};
 
 /// The test program's name in the guest's /bin.
 pub const TESTS: &str = "kernel-tests";
@@ -32,7 +35,7 @@ impl Programs {
     /// # Errors
     /// When a build fails, or a given program is not static.
     pub fn make(options: &Options, cache: &Path) -> Result<Self> {
-        let init = build::program("build", "vm-init", "--bin", "vm-init", None)?;
+        let init = build::program(Purpose::Tests, "vm-init", "--bin", "vm-init", None)?;
         let mut files = vec![("busybox".to_owned(), busybox(cache)?)];
         for path in &options.binary {
             let name = path
@@ -59,16 +62,27 @@ impl Programs {
             let object = std::env::var_os(object::VARIABLE)
                 .map_or_else(build::object, |given| Ok(given.into()))?;
             if tool {
-                let path = build::static_stallscope(&object)?;
+                let path = build::static_stallscope(Purpose::Tests, &object)?;
                 files.push(("stallscope".to_owned(), path));
             }
             if options.exec.is_none() {
-                let path =
-                    build::program("test", "probe-tests", "--test", "kernel", Some(&object))?;
+                let path = build::program(
+                    Purpose::Tests,
+                    "probe-tests",
+                    "--test",
+                    "kernel",
+                    Some(&object),
+                )?;
                 files.push((TESTS.to_owned(), path));
             }
             if options.with_scenarios() {
-                let path = build::program("test", "probe-tests", "--test", "e2e", Some(&object))?;
+                let path = build::program(
+                    Purpose::Tests,
+                    "probe-tests",
+                    "--test",
+                    "e2e",
+                    Some(&object),
+                )?;
                 files.push((SCENARIOS.to_owned(), path));
             }
         }
