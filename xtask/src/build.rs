@@ -99,11 +99,14 @@ pub fn program(
         .args(["build", "--package", package, kind, name])
         .args(["--locked", "--message-format=json-render-diagnostics"])
         // A target of its own, so that build scripts are not linked statically too.
-        .args(["--target", &dist::host()?])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .args(["--target", &dist::host()?]);
     match purpose {
-        Purpose::Tests => cargo.envs(FOR_TESTS),
+        // Not among FOR_TESTS: build scripts would be others then. Joining what was compiled apart is half of compiling probe-user.
+        Purpose::Tests => cargo
+            .envs(FOR_TESTS)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static -C lto=off"),
         Purpose::Measurements => cargo
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .args(["--release", "--target-dir"])
             .arg(sh::target_dir()?.join("static")),
     };
