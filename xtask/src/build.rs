@@ -64,8 +64,8 @@ pub enum Purpose {
     Measurements,
 }
 
-/// The profile `dev` for [`Purpose::Tests`]: a fraction of the speed of `--release` lost for half of its time to compile. It has that
-/// profile's folder, and with it what is there; a profile of another name would not. Sums wrap, as in what is handed out.
+/// The profile `dev` for [`Purpose::Tests`], little optimised. It has that profile's folder, and with it what `cargo test` compiled; a
+/// profile of another name would not. Sums wrap, as in what is handed out.
 const FOR_TESTS: [(&str, &str); 4] = [
     ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
     ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
@@ -101,7 +101,8 @@ pub fn program(
         // A target of its own, so that build scripts are not linked statically too.
         .args(["--target", &dist::host()?]);
     match purpose {
-        // Not among FOR_TESTS: build scripts would be others then. Joining what was compiled apart is half of compiling probe-user.
+        // As a profile's `lto`, it would hold for build scripts too, which would not be those of `cargo test` then. What a crate's parts
+        // gain from one another is half of the time that probe-user takes.
         Purpose::Tests => cargo
             .envs(FOR_TESTS)
             .env("RUSTFLAGS", "-C target-feature=+crt-static -C lto=off"),
