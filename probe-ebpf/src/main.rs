@@ -1,6 +1,7 @@
 //! The kernel side of stallscope: one object, whose programs share the thread table.
 //!
 //! - [`calls`]: entry and return of the accounted system calls.
+//! - [`ready`]: the descriptor that ended a wait on several.
 //! - [`sched`]: what a followed thread does in between: on a CPU, waiting for one, or blocked.
 //! - [`lifecycle`]: fork, exec and exit keep the thread table true.
 //! - [`request`]: accept to close is one request; its ledger goes out on the ring.
@@ -41,6 +42,7 @@ mod lifecycle;
 mod maps;
 mod mem;
 mod peer;
+mod ready;
 mod request;
 mod sched;
 mod selftest;
