@@ -1,17 +1,11 @@
 //! Calls refused for want of space or inodes are counted exactly, by process, call and file system.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use anyhow::ensure;
 use probe_tests::{
     child,
-    harness::Skip,
+    ext4::Ext4,
     sys::{self, HERE},
 };
 use stallscope::collect::files::Device;
@@ -139,48 +133,10 @@ pub fn a_full_tmpfs_is_counted_exactly() -> anyhow::Result<()> {
     check(&watch, child.pid, &on, &expected(&[MAKERS, writes]))
 }
 
-/// An ext4 file system in a file, with this many inodes; none where there are no loop devices or no mkfs.
-fn small_ext4(place: &Place, inodes: u32) -> anyhow::Result<(String, LoopDevice)> {
-    let image = place.0.join("image");
-    fs::File::create(&image)?.set_len(16 << 20)?;
-    let mkfs = Command::new("mkfs.ext4")
-        .args(["-q", "-N", &inodes.to_string()])
-        .arg(&image)
-        .stderr(Stdio::null())
-        .status();
-    if !mkfs.is_ok_and(|status| status.success()) {
-        return Err(Skip("no mkfs.ext4 here".to_owned()).into());
-    }
-    let out = Command::new("losetup")
-        .args(["--find", "--show"])
-        .arg(&image)
-        .output();
-    match out {
-        Ok(out) if out.status.success() => {
-            let device = String::from_utf8(out.stdout)?.trim().to_owned();
-            Ok((device.clone(), LoopDevice(device)))
-        }
-        _ => Err(Skip("no loop devices here".to_owned()).into()),
-    }
-}
-
-/// A loop device, given back when dropped.
-struct LoopDevice(String);
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
-    }
-}
-
 pub fn a_small_ext4_runs_out_of_inodes_with_blocks_free() -> anyhow::Result<()> {
-    let place = Place::new()?;
-    let (device_path, _loop) = small_ext4(&place, 64)?;
-    let at = place.0.join("mnt");
-    fs::create_dir(&at)?;
+    let disk = Ext4::with_inodes(64)?;
+    let at = disk.dir.clone();
     let mut child = child::fork(move |link| {
-        own_mounts();
-        mount("ext4", &device_path, &at, "");
         link.wait();
         let mut created = 0;
         loop {

@@ -1,6 +1,7 @@
 //! What the library sees of programs whose truth is known, on the running kernel: natively as root, and
 //! inside virtual machines with other kernels, where nothing but this one static binary exists.
 
+mod census_seen;
 mod connects;
 mod counts;
 mod descriptors;

@@ -48,12 +48,9 @@ pub fn server(ip: IpAddr, serve: Talk) -> anyhow::Result<Child> {
     })
 }
 
+/// The socket of a new listener.
 pub fn listen(addr: &Addr, backlog: i32) -> i32 {
-    let fd = sys::socket(addr.family(), libc::SOCK_STREAM).expect("socket");
-    sys::set_socket_option(fd, libc::SO_REUSEADDR, 1).expect("SO_REUSEADDR");
-    sys::bind(fd, addr).expect("bind");
-    sys::listen(fd, backlog).expect("listen");
-    fd
+    probe_tests::tcp::listen(addr, backlog).expect("listen")
 }
 
 /// Connects when told to, time after time, and runs `talk` on each connection. Answers the sums of times, the
