@@ -81,11 +81,13 @@ fn install_debian() -> Result<Toolchain> {
             "--version",
             LINKER_VERSION,
             "--no-default-features",
+            // The work is LLVM's, which is optimised in any case: it links as fast, and is here in 52 s instead of 88.
+            "--debug",
         ])
         .args(["--features", &format!("llvm-{llvm}"), "--root"])
         .arg(&folder)
         .env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"))
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env_remove("RUSTFLAGS");
     println!(
         "setup: installing bpf-linker {LINKER_VERSION} into {} (to link the kernel side): LLVM_PREFIX=/usr/lib/llvm-{llvm} {}",
