@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     for tests in GENERATED {
-        sh::run(generated(tests).env(VARIABLE, "1"))?;
+        sh::run(generated(tests)?.env(VARIABLE, "1"))?;
     }
     Ok(())
 }
@@ -60,13 +60,13 @@ pub fn run(options: &Options) -> Result<()> {
 /// Fails when a committed generated file differs from what would be generated now.
 pub fn check() -> Result<()> {
     for tests in GENERATED {
-        sh::run(generated(tests).env_remove(VARIABLE))?;
+        sh::run(generated(tests)?.env_remove(VARIABLE))?;
     }
     Ok(())
 }
 
-fn generated(tests: &[&str]) -> Command {
-    let mut cargo = build::cargo_test();
+fn generated(tests: &[&str]) -> Result<Command> {
+    let mut cargo = build::cargo_test()?;
     cargo.arg("--quiet").args(tests);
-    cargo
+    Ok(cargo)
 }

@@ -35,10 +35,11 @@ pub fn object() -> Result<PathBuf> {
 }
 
 /// `cargo test` of everything that is tested here.
-pub fn cargo_test() -> Command {
+pub fn cargo_test() -> Result<Command> {
     let mut cargo = sh::cargo();
     cargo.args(["test", "--locked"]).args(TESTED);
-    cargo
+    for_tests(&mut cargo)?;
+    Ok(cargo)
 }
 
 /// Builds the release binary with the kernel object at `object` inside, and returns its path.
@@ -58,20 +59,32 @@ pub fn stallscope(object: &Path) -> Result<PathBuf> {
 /// What static programs are for, which decides how they are compiled.
 #[derive(Clone, Copy)]
 pub enum Purpose {
-    /// To be tested: compiled soon, with what `cargo test` compiled for the host before it (build scripts, procedural macros).
+    /// To be tested: compiled soon, and with nearly all of the dependencies that `cargo test` was compiled with.
     Tests,
-    /// To be measured, or to run for long: compiled as `--release`, which takes twice as long.
+    /// To be measured, or to run for long: compiled as `--release`, which takes much longer.
     Measurements,
 }
 
-/// The profile `dev` for [`Purpose::Tests`], little optimised. It has that profile's folder, and with it what `cargo test` compiled; a
-/// profile of another name would not. Sums wrap, as in what is handed out.
-const FOR_TESTS: [(&str, &str); 4] = [
-    ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
-    ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
+/// The profile `dev` of whatever is tested: little is written, and fast.
+const FOR_TESTS: [(&str, &str); 2] = [
     ("CARGO_PROFILE_DEV_DEBUG", "0"),
     ("CARGO_PROFILE_DEV_STRIP", "symbols"),
 ];
+
+/// What is optimised a little in programs of [`Purpose::Tests`]: the rest of what is at work there is not ours.
+const OPTIMISED: [&str; 3] = ["probe-common", "probe-tests", "probe-user"];
+
+/// Has cargo compile what is tested. All that does so shares what it compiles.
+fn for_tests(cargo: &mut Command) -> Result<()> {
+    cargo
+        // A target of its own, so that build scripts are not linked statically too.
+        .args(["--target", &dist::host()?])
+        .envs(FOR_TESTS)
+        // As a profile's `lto`, it would hold for build scripts too, which would not be those of other builds then. What a crate's parts
+        // gain from one another is half of the time that probe-user takes where it is optimised.
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C lto=off");
+    Ok(())
+}
 
 /// Builds the same as [`stallscope`], static as what is handed out is: for use here and in the guests alike.
 pub fn static_stallscope(purpose: Purpose, object: &Path) -> Result<PathBuf> {
@@ -86,6 +99,11 @@ pub fn with_stallscope(purpose: Purpose, name: &str) -> Result<(PathBuf, PathBuf
     Ok((program, stallscope))
 }
 
+/// Builds a program of tests that attach to a kernel.
+pub fn kernel_tests(name: &str, object: &Path) -> Result<PathBuf> {
+    program(Purpose::Tests, "probe-tests", "--test", name, Some(object))
+}
+
 /// Builds one static program, a `--bin` or a `--test`, and returns the path of the executable.
 pub fn program(
     purpose: Purpose,
@@ -97,20 +115,23 @@ pub fn program(
     let mut cargo = sh::cargo();
     cargo
         .args(["build", "--package", package, kind, name])
-        .args(["--locked", "--message-format=json-render-diagnostics"])
-        // A target of its own, so that build scripts are not linked statically too.
-        .args(["--target", &dist::host()?]);
+        .args(["--locked", "--message-format=json-render-diagnostics"]);
     match purpose {
-        // As a profile's `lto`, it would hold for build scripts too, which would not be those of `cargo test` then. What a crate's parts
-        // gain from one another is half of the time that probe-user takes.
-        Purpose::Tests => cargo
-            .envs(FOR_TESTS)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static -C lto=off"),
-        Purpose::Measurements => cargo
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .args(["--release", "--target-dir"])
-            .arg(sh::target_dir()?.join("static")),
-    };
+        Purpose::Tests => {
+            for_tests(&mut cargo)?;
+            for package in OPTIMISED {
+                cargo.arg(format!(
+                    "--config=profile.dev.package.{package}.opt-level=1"
+                ));
+            }
+        }
+        Purpose::Measurements => {
+            cargo
+                .args(["--release", "--target", &dist::host()?, "--target-dir"])
+                .arg(sh::target_dir()?.join("static"))
+                .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        }
+    }
     if let Some(object) = object {
         object::embed(&mut cargo, object);
     }

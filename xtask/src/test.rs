@@ -5,16 +5,17 @@
 //! seconds of chance for each parser.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::{
     build::{self, Purpose},
-    dist, object, setup, sh,
+    object, setup, sh,
 };
 
 /// Options of `test`.
@@ -41,20 +42,19 @@ pub fn run(options: &Options) -> Result<()> {
     let mut stages = vec![unit(options, &object)?];
     if !options.no_root {
         setup::test_packages()?;
-        let binary = build::static_stallscope(Purpose::Tests, &object)?;
-        let of_root = Root::new(options, &object, &binary)?;
-        stages.push(of_root.stage("kernel tests", "--test=kernel", &[])?);
+        let of_root = Root::new(options, &object)?;
+        stages.push(of_root.stage("kernel tests", "kernel", &[])?);
         // What is asked for by its name is run, whichever subset it is in.
         let quick: &[&str] = match options.all || !options.arguments.is_empty() {
             true => &[],
             false => &["--quick"],
         };
-        stages.push(of_root.stage("end-to-end tests", "--test=e2e", quick)?);
+        stages.push(of_root.stage("end-to-end tests", "e2e", quick)?);
         if options.arguments.is_empty() {
             stages.push(lab(options.all)?);
         }
         if !options.no_vm {
-            stages.push(matrix(options, &object, &binary)?);
+            stages.push(matrix(options, &object, &of_root.stallscope)?);
         }
     }
     if options.arguments.is_empty() {
@@ -63,65 +63,51 @@ pub fn run(options: &Options) -> Result<()> {
     summary(&stages, start.elapsed())
 }
 
-/// `cargo test` of everything, on this kernel object.
-fn cargo_test(object: &Path) -> Command {
-    let mut cargo = build::cargo_test();
-    cargo.arg("--no-fail-fast");
-    object::embed(&mut cargo, object);
-    cargo
-}
-
 /// Tests of what needs neither root nor a kernel.
 fn unit(options: &Options, object: &Path) -> Result<Stage> {
-    let mut cargo = cargo_test(object);
+    let mut cargo = build::cargo_test()?;
+    cargo.arg("--no-fail-fast");
+    object::embed(&mut cargo, object);
     cargo.arg("--").args(&options.arguments);
     Stage::run("unit tests", &mut cargo)
 }
 
-/// How tests are run that attach to this machine's kernel.
+/// Tests that attach to this machine's kernel, with the programs that the guests get as well.
 struct Root<'a> {
     options: &'a Options,
     object: &'a Path,
-    binary: &'a Path,
-    /// The variable that has cargo start programs by another one.
-    runner: Option<String>,
+    stallscope: PathBuf,
 }
 
 impl<'a> Root<'a> {
-    fn new(options: &'a Options, object: &'a Path, binary: &'a Path) -> Result<Self> {
-        let runner = match sh::is_root() {
-            true => None,
-            false if sh::find("sudo").is_none() => bail!(
-                "the kernel tests need root, and there is no sudo: run as root, or with --no-root"
-            ),
-            false => {
-                println!("test: the kernel tests need root: they run through sudo");
-                let host = dist::host()?.to_uppercase().replace('-', "_");
-                Some(format!("CARGO_TARGET_{host}_RUNNER"))
-            }
-        };
+    fn new(options: &'a Options, object: &'a Path) -> Result<Self> {
         Ok(Self {
             options,
             object,
-            binary,
-            runner,
+            stallscope: build::static_stallscope(Purpose::Tests, object)?,
         })
     }
 
     /// This program of the tests, with these arguments beside the caller's.
-    fn stage(&self, name: &'static str, target: &str, arguments: &[&str]) -> Result<Stage> {
-        let mut cargo = cargo_test(self.object);
-        cargo
-            .arg(target)
-            .arg("--")
+    fn stage(&self, name: &'static str, program: &str, arguments: &[&str]) -> Result<Stage> {
+        let program = build::kernel_tests(program, self.object)?;
+        let mut tests = as_root("env", name)?;
+        tests
+            .arg(format!("STALLSCOPE_BIN={}", self.stallscope.display()))
+            .arg(program)
             .args(arguments)
             .args(&self.options.arguments)
-            .env("STALLSCOPE_BIN", self.binary);
-        if let Some(variable) = &self.runner {
-            cargo.env(variable, "sudo -E");
-        }
-        Stage::run(name, &mut cargo)
+            .current_dir(sh::root());
+        sh::clean_library_path(&mut tests);
+        Stage::run(name, &mut tests)
     }
+}
+
+/// A command that acts as root, for a stage of this name.
+fn as_root(program: impl AsRef<OsStr>, name: &str) -> Result<Command> {
+    sh::as_root(program).with_context(|| {
+        format!("{name} need root, and there is no sudo: run as root, or with --no-root")
+    })
 }
 
 /// Scenarios with numbers that are the same each time, so that what fails can be played again: one of each kind, or all.
@@ -133,12 +119,11 @@ fn lab(all: bool) -> Result<Stage> {
         false => Purpose::Tests,
     };
     let (program, _) = build::with_stallscope(purpose, "lab")?;
-    let Some(mut lab) = sh::as_root(&program) else {
-        bail!("the lab needs root, and there is no sudo: run as root, or with --no-root");
-    };
+    let name = "incidents on real servers";
+    let mut lab = as_root(&program, name)?;
     sh::clean_library_path(&mut lab);
     lab.args([if all { "--all" } else { "--quick" }, "--seed", SEED]);
-    Stage::run("incidents on real servers", &mut lab)
+    Stage::run(name, &mut lab)
 }
 
 /// The same kernel tests on Debian's kernels in QEMU: each on one of them, or all on each, with the scenarios.

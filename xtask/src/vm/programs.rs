@@ -66,23 +66,11 @@ impl Programs {
                 files.push(("stallscope".to_owned(), path));
             }
             if options.exec.is_none() {
-                let path = build::program(
-                    Purpose::Tests,
-                    "probe-tests",
-                    "--test",
-                    "kernel",
-                    Some(&object),
-                )?;
+                let path = build::kernel_tests("kernel", &object)?;
                 files.push((TESTS.to_owned(), path));
             }
             if options.with_scenarios() {
-                let path = build::program(
-                    Purpose::Tests,
-                    "probe-tests",
-                    "--test",
-                    "e2e",
-                    Some(&object),
-                )?;
+                let path = build::kernel_tests("e2e", &object)?;
                 files.push((SCENARIOS.to_owned(), path));
             }
         }
