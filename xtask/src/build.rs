@@ -75,15 +75,21 @@ const FOR_TESTS: [(&str, &str); 2] = [
 /// sense may come over the ring. The rest of what is at work there is not ours.
 const OPTIMISED: [&str; 3] = ["probe-common", "probe-tests", "probe-user"];
 
-/// Has cargo compile what is tested. All that does so shares what it compiles.
-fn for_tests(cargo: &mut Command) -> Result<()> {
+/// Has cargo link statically, with these flags of rustc's beside it.
+fn linked_statically(cargo: &mut Command, flags: &str) -> Result<()> {
     cargo
         // A target of its own, so that build scripts are not linked statically too.
         .args(["--target", &dist::host()?])
-        .envs(FOR_TESTS)
-        // As a profile's `lto`, it would hold for build scripts too, which would not be those of other builds then. What a crate's parts
-        // gain from one another is half of the time that probe-user takes where it is optimised.
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C lto=off");
+        .env("RUSTFLAGS", format!("-C target-feature=+crt-static{flags}"));
+    Ok(())
+}
+
+/// Has cargo compile what is tested. All that does so shares what it compiles.
+fn for_tests(cargo: &mut Command) -> Result<()> {
+    // As a profile's `lto`, it would hold for build scripts too, which would not be those of other builds then. What a crate's parts
+    // gain from one another is half of the time that probe-user takes where it is optimised.
+    linked_statically(cargo, " -C lto=off")?;
+    cargo.envs(FOR_TESTS);
     Ok(())
 }
 
@@ -127,10 +133,10 @@ pub fn program(
             }
         }
         Purpose::Measurements => {
+            linked_statically(&mut cargo, "")?;
             cargo
-                .args(["--release", "--target", &dist::host()?, "--target-dir"])
-                .arg(sh::target_dir()?.join("static"))
-                .env("RUSTFLAGS", "-C target-feature=+crt-static");
+                .args(["--release", "--target-dir"])
+                .arg(sh::target_dir()?.join("static"));
         }
     }
     if let Some(object) = object {

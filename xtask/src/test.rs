@@ -81,6 +81,11 @@ struct Root<'a> {
 
 impl<'a> Root<'a> {
     fn new(options: &'a Options, object: &'a Path) -> Result<Self> {
+        if !sh::is_root() {
+            // Known before anything is compiled for it.
+            as_root("env", "kernel tests")?;
+            println!("test: the kernel tests need root: they run through sudo");
+        }
         Ok(Self {
             options,
             object,
